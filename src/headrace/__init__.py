@@ -1,0 +1,97 @@
+"""Headrace: from the first prompt to production with open models.
+
+The public names, loaded when they are first touched. No logic here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    **dict.fromkeys(("app", "step", "App"), "headrace.flows.app"),
+    **dict.fromkeys(("load",), "headrace.flows.load"),
+    **dict.fromkeys(("gather", "map"), "headrace.flows.run"),
+    **dict.fromkeys(("answer",), "headrace.flows.answer"),
+    **dict.fromkeys(("context",), "headrace.request"),
+    **dict.fromkeys(("fingerprint",), "headrace.flows.fingerprint"),
+    **dict.fromkeys(("KnowledgeBase", "model"), "headrace.resources.handles"),
+    **dict.fromkeys(("HeadraceError",), "headrace.errors"),
+    **dict.fromkeys(
+        (
+            "Answer",
+            "Chunk",
+            "Citation",
+            "Completion",
+            "Decoding",
+            "Document",
+            "Event",
+            "Example",
+            "Feedback",
+            "Finding",
+            "Message",
+            "Passage",
+            "Passages",
+            "Prompt",
+            "Release",
+            "Report",
+            "Score",
+            "Span",
+            "Table",
+            "Trace",
+            "to_json",
+        ),
+        "headrace.types",
+    ),
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+if TYPE_CHECKING:
+    from headrace.errors import HeadraceError as HeadraceError
+    from headrace.flows.answer import answer as answer
+    from headrace.flows.app import App as App
+    from headrace.flows.app import app as app
+    from headrace.flows.app import step as step
+    from headrace.flows.fingerprint import fingerprint as fingerprint
+    from headrace.flows.load import load as load
+    from headrace.flows.run import gather as gather
+    from headrace.flows.run import map as map
+    from headrace.request import context as context
+    from headrace.resources.handles import KnowledgeBase as KnowledgeBase
+    from headrace.resources.handles import model as model
+    from headrace.types import Answer as Answer
+    from headrace.types import Chunk as Chunk
+    from headrace.types import Citation as Citation
+    from headrace.types import Completion as Completion
+    from headrace.types import Decoding as Decoding
+    from headrace.types import Document as Document
+    from headrace.types import Event as Event
+    from headrace.types import Example as Example
+    from headrace.types import Feedback as Feedback
+    from headrace.types import Finding as Finding
+    from headrace.types import Message as Message
+    from headrace.types import Passage as Passage
+    from headrace.types import Passages as Passages
+    from headrace.types import Prompt as Prompt
+    from headrace.types import Release as Release
+    from headrace.types import Report as Report
+    from headrace.types import Score as Score
+    from headrace.types import Span as Span
+    from headrace.types import Table as Table
+    from headrace.types import Trace as Trace
+    from headrace.types import to_json as to_json
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,257 @@
+"""headrace.toml and the environment → one frozen :class:`Settings` per project root.
+
+The only reader of ``os.environ``. Unknown tables and keys are errors with the nearest known name,
+because a setting that silently does nothing is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, cast
+
+from headrace.errors import SettingsError
+
+_T = TypeVar("_T")
+
+FILE = "headrace.toml"
+STATE = ".headrace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """``[app]``: which application this project is."""
+
+    entry: str = ""  # "app.py:handbook"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeSettings:
+    """``[kb]``: the knowledge base that commands mean when none is named, and how it is built."""
+
+    default: str = "kb"
+    chunk_tokens: int = 200  # special tokens included
+    chunk_overlap: int = 40
+    timeout: float | None = None  # seconds for one search
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedderSettings:
+    """``[embedder]``: ``model`` is a folder, a package or a hub id; ``precision`` f32, bf16, int8."""
+
+    model: str = ""
+    precision: str = "int8"
+    threads: int = 0  # 0: one per core
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """``[models.NAME]``: a named endpoint or local model.
+
+    ``key`` is the *name* of an environment variable, never the secret. Prices are US dollars per
+    million tokens.
+    """
+
+    provider: str = "openai"
+    model: str = ""
+    url: str = ""
+    key: str = ""
+    window: int | None = None
+    timeout: float = 60.0
+    retries: int = 3
+    input_price: float | None = None
+    output_price: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerSettings:
+    """``[ledger]``: what is kept about runs, and how long. ``content`` False keeps no texts."""
+
+    enabled: bool = True
+    content: bool = True
+    retention_days: float = 90.0
+    retention_mb: float = 1024.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """``[serve]``: the address and the limits of the server. ``keys`` names the variable or file."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    concurrency: int = 8
+    queue: int = 64
+    timeout: float = 120.0
+    body_mb: float = 1.0
+    key: str = "HEADRACE_KEY"
+
+
+Policy = Literal["off", "named", "open"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that is configured for one project root."""
+
+    root: Path
+    name: str = ""
+    network: Policy = "named"
+    app: AppSettings = field(default_factory=AppSettings)
+    kb: KnowledgeSettings = field(default_factory=KnowledgeSettings)
+    embedder: EmbedderSettings = field(default_factory=EmbedderSettings)
+    default_model: str = ""
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
+
+    @property
+    def state(self) -> Path:
+        """The folder of the application's state: ledger, caches, knowledge bases."""
+        return self.root / STATE
+
+
+def environment(name: str, default: str = "") -> str:
+    """An environment variable, stripped; ``default`` where it is unset or empty."""
+    return os.environ.get(name, "").strip() or default
+
+
+def environment_names() -> tuple[str, ...]:
+    """Names of the Headrace variables that are set (never their values)."""
+    return tuple(sorted(key for key in os.environ if key.startswith("HEADRACE_")))
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """A copy of the environment for a child process, with additions."""
+    return {**os.environ, **extra}
+
+
+def home() -> Path:
+    """The folder per user for models: ``HEADRACE_HOME``, else the platform's data folder."""
+    if named := environment("HEADRACE_HOME"):
+        return Path(named).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(environment("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "headrace"
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder at or above ``start`` that has a headrace.toml, else ``start`` itself."""
+    start = (start or Path.cwd()).absolute()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    return start
+
+
+_cache: dict[Path, tuple[tuple[int, int], tuple[tuple[str, str], ...], Settings]] = {}
+
+
+def load(root: Path | None = None) -> Settings:
+    """The settings of a project root. Read again only when the file or the environment changed."""
+    root = find_root(root)
+    path = root / FILE
+    try:
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+    except FileNotFoundError:
+        stamp = (0, 0)
+    env = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("HEADRACE_")))
+    known = _cache.get(root)
+    if known and known[0] == stamp and known[1] == env:
+        return known[2]
+    settings = _read(root, path if stamp != (0, 0) else None)
+    _cache[root] = (stamp, env, settings)
+    return settings
+
+
+def _read(root: Path, path: Path | None) -> Settings:
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{path} is not valid TOML: {error}", hint="Correct that line; nothing was read."
+            ) from error
+    known = ("project", "app", "kb", "embedder", "models", "network", "ledger", "serve", "release")
+    _refuse_unknown(data, known, where=str(path))
+    models = dict(data.get("models", {}))
+    default = models.pop("default", "")
+    network = dict(data.get("network", {}))
+    _refuse_unknown(network, ("policy",), where=f"{path} [network]")
+    policy = environment("HEADRACE_NETWORK") or network.get("policy", "named")
+    if policy not in ("off", "named", "open"):
+        raise SettingsError(
+            f"The network policy {policy!r} is not known.",
+            hint="Use 'off' (nothing leaves the machine), 'named' (only what you name) or 'open'.",
+        )
+    project = dict(data.get("project", {}))
+    _refuse_unknown(project, ("name",), where=f"{path} [project]")
+    embedder = dict(data.get("embedder", {}))
+    for key, variable in (("model", "HEADRACE_EMBEDDER"), ("precision", "HEADRACE_PRECISION")):
+        if value := environment(variable):
+            embedder[key] = value
+    ledger = dict(data.get("ledger", {}))
+    if (switch := environment("HEADRACE_LEDGER")) in ("off", "0", "false"):
+        ledger["enabled"] = False
+    elif switch == "no-content":
+        ledger["content"] = False
+    return Settings(
+        root=root,
+        name=project.get("name", "") or root.name,
+        network=cast(Policy, policy),
+        app=_section(AppSettings, data.get("app", {}), f"{path} [app]"),
+        kb=_section(KnowledgeSettings, data.get("kb", {}), f"{path} [kb]"),
+        embedder=_section(EmbedderSettings, embedder, f"{path} [embedder]"),
+        default_model=environment("HEADRACE_MODEL") or default,
+        models=MappingProxyType(
+            {
+                name: _section(ModelSettings, table, f"{path} [models.{name}]")
+                for name, table in models.items()
+            }
+        ),
+        ledger=_section(LedgerSettings, ledger, f"{path} [ledger]"),
+        serve=_section(ServeSettings, data.get("serve", {}), f"{path} [serve]"),
+    )
+
+
+def _section(kind: type[_T], table: Any, where: str) -> _T:
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"{where} is {table!r}, not a table.", hint="Write it as [name] with keys.")
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    _refuse_unknown(table, tuple(known), where)
+    for key, value in table.items():
+        wanted = str(known[key].type)
+        fits = (
+            ("bool" in wanted and isinstance(value, bool))
+            or ("str" in wanted and isinstance(value, str))
+            or ("float" in wanted and isinstance(value, (int, float)) and not isinstance(value, bool))
+            or ("int" in wanted and isinstance(value, int) and not isinstance(value, bool))
+            or ("Mapping" in wanted and isinstance(value, Mapping))
+        )
+        if not fits:
+            raise SettingsError(
+                f"{where} {key} = {value!r} is not of type {wanted}.", hint="Correct the value."
+            )
+    return kind(**table)
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise SettingsError(
+                f"{where} has {key!r}, which is not a setting.",
+                hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}.",
+            )

@@ -1,0 +1,58 @@
+"""Fixtures for all tests: what may be missing on a machine, and what must not be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def required(what: str) -> bool:
+    """Whether HEADRACE_REQUIRE names this: then a skip is a failure."""
+    return what in {item.strip() for item in os.environ.get("HEADRACE_REQUIRE", "").split(",")}
+
+
+def skip(what: str, reason: str) -> None:
+    """Skip with the reason, or fail where the thing is required."""
+    if required(what):
+        pytest.fail(f"{what} is required here (HEADRACE_REQUIRE), and: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the settings of the person who runs it."""
+    for name in list(os.environ):
+        if name.startswith("HEADRACE_") and name not in ("HEADRACE_REQUIRE", "HEADRACE_HOME"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One folder for converted models for the whole run: inside the project, or a temporary one."""
+    os.environ.setdefault("HEADRACE_HOME", str(ROOT / ".headrace" / "home"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real public data sets beside the checkout; most tests do without them."""
+    if not SHARED.is_dir():
+        skip("shared", f"the data folder {SHARED.name!r} is not beside the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def embedder():  # type: ignore[no-untyped-def]
+    """The packaged MiniLM in its default precision."""
+    from headrace.errors import HeadraceError
+    from headrace.models.embedder import open_embedder
+    from headrace.settings import home
+
+    try:
+        return open_embedder(home=home())
+    except HeadraceError as error:
+        skip("weights", f"no embedding weights here: {error}")

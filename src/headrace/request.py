@@ -55,7 +55,8 @@ class RequestContext:
         return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-_current: ContextVar[RequestContext] = ContextVar("headrace_context", default=RequestContext())
+_EMPTY = RequestContext()
+_current: ContextVar[RequestContext] = ContextVar("headrace_context", default=_EMPTY)
 
 
 def current() -> RequestContext:

@@ -14,11 +14,19 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
 # brackets, then white space; the wide kin need no white space after them.
 _END = re.compile(r"(?:[.!?…؟۔।]+[\"'”’»)\]]*(?=\s))|(?:[。！？]+[」』”’）]*)|(?:\n[ \t]*\n)")
 _SHORT = frozenset(
-    ["mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "e.g", "i.e", "cf", "fig", "eq", "no", "vol", "pp", "p", "al", "inc", "ltd", "co", "corp", "dept", "est", "approx", "ca", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "u.s", "u.k", "a.m", "p.m", "ph.d", "gen", "col", "lt", "sgt", "rev", "hon", "gov", "pres"]
+    "mr mrs ms dr prof sr jr st vs etc e.g i.e cf fig eq no vol pp p al inc ltd co corp dept est "
+    "approx ca jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m ph.d gen col lt sgt "
+    "rev hon gov pres".split()
 )
 
 STOPWORDS = frozenset(
-    ["a", "about", "above", "after", "again", "against", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "could", "did", "do", "does", "doing", "down", "during", "each", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers", "herself", "him", "himself", "his", "how", "i", "if", "in", "into", "is", "it", "its", "itself", "just", "me", "more", "most", "my", "myself", "no", "nor", "not", "now", "of", "off", "on", "once", "only", "or", "other", "our", "ours", "ourselves", "out", "over", "own", "same", "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your", "yours", "yourself", "yourselves"]
+    """a about above after again against all also am an and any are as at be because been before being
+    below between both but by can could did do does doing down during each few for from further had has
+    have having he her here hers herself him himself his how i if in into is it its itself just me more
+    most my myself no nor not now of off on once only or other our ours ourselves out over own same she
+    should so some such than that the their theirs them themselves then there these they this those
+    through to too under until up very was we were what when where which while who whom why will with
+    would you your yours yourself yourselves""".split()
 )
 
 

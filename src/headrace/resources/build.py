@@ -1,0 +1,286 @@
+"""Settings → objects: embedders, knowledge bases, models, the ledger.
+
+Every object is built once per process (``pool``). Nothing below floor 2 reads settings; it is
+given what it needs from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace import plugins
+from headrace.errors import HeadraceError, InputError, NotFound, Unavailable
+from headrace.resources import bindings, pool
+from headrace.resources.handles import Handle, KnowledgeBase, ModelHandle
+from headrace.settings import STATE, ModelSettings, Settings, home, load
+from headrace.storage import IngestReport
+
+if TYPE_CHECKING:
+    from headrace.ledger.database import Ledger
+    from headrace.protocols import Embedder, Model, Progress, Splitter
+    from headrace.search.engine import Engine
+
+# --------------------------------------------------------------------------- embedder
+
+
+def embedder_identity(settings: Settings, precision: str = "") -> Mapping[str, Any] | None:
+    """The identity of the embedder that the settings name, without loading it; None: no weights."""
+    from headrace.models.embedder import peek_identity
+
+    chosen = precision or settings.embedder.precision or "int8"
+    key = ("embedder-identity", settings.embedder.model, chosen, str(home()))
+    try:
+        return pool.get(
+            key,
+            lambda: peek_identity(settings.embedder.model, chosen, home=home(), policy=settings.network),
+        )
+    except NotFound:
+        if settings.embedder.model:
+            raise  # named and not there: an error; only the packaged default may be missing
+        return None
+
+
+def open_embedder(settings: Settings, precision: str = "") -> Embedder:
+    """The embedder that the settings name; NotFound says what to install."""
+    from headrace.models.embedder import open_embedder as open_
+
+    chosen = precision or settings.embedder.precision or "int8"
+    key = ("embedder", settings.embedder.model, chosen, settings.embedder.threads, str(home()))
+    return pool.get(
+        key,
+        lambda: open_(
+            settings.embedder.model,
+            chosen,
+            home=home(),
+            threads=settings.embedder.threads,
+            policy=settings.network,
+        ),
+    )
+
+
+def default_embedder(root: str | Path | None = None) -> Embedder | None:
+    """The project's embedder for scoring sentences, None where there are no weights."""
+    settings = load(Path(root) if root else None)
+    return open_embedder(settings) if embedder_identity(settings) is not None else None
+
+
+# --------------------------------------------------------------------------- knowledge bases
+
+
+def splitter(settings: Settings, embedder: Embedder | None) -> Splitter:
+    """The splitter that the settings describe, counting as the embedder counts."""
+    from headrace.ingest.split import StructureSplitter, word_offsets
+
+    limit = settings.kb.chunk_tokens
+    if embedder is not None and limit > embedder.window:
+        raise InputError(
+            f"[kb] chunk_tokens = {limit} is more than the embedder's window of {embedder.window} tokens.",
+            hint=f"Set it to {embedder.window} or less: what is beyond the window is not embedded.",
+        )
+    return StructureSplitter(
+        embedder.offsets if embedder is not None else word_offsets,
+        limit=limit,
+        overlap=settings.kb.chunk_overlap,
+        special=2 if embedder is not None else 0,
+        name=str(embedder.identity["name"]) if embedder is not None else "words",
+    )
+
+
+def known_knowledge_bases(root: str | Path) -> list[str]:
+    """Names of the knowledge bases of a project."""
+    folder = Path(root) / STATE / "kb"
+    if not folder.is_dir():
+        return []
+    return sorted(item.name for item in folder.iterdir() if (item / "kb.sqlite").is_file())
+
+
+def engine(handle: KnowledgeBase, *, create: bool = False) -> Engine:
+    """The opened knowledge base behind a handle. NotFound lists those that exist."""
+
+    target = bindings.current().resolve(handle)
+    if not isinstance(target, KnowledgeBase):
+        return target  # type: ignore[no-any-return]  # a ready object took its place
+    folder = target.folder
+    if not create and not (folder / "kb.sqlite").is_file():
+        names = known_knowledge_bases(target.root)
+        near = difflib.get_close_matches(target.name, names, n=1)
+        raise NotFound(
+            f"There is no knowledge base {target.name!r} (looked in {folder}).",
+            hint=(f"Did you mean {near[0]!r}? " if near else "")
+            + (f"This project has: {', '.join(names)}. " if names else "")
+            + f"Make it with: headrace ingest PATH --kb {target.name}",
+        )
+    key = ("engine", str(folder))
+    found = pool.get(key, lambda: _open_engine(target, folder, create))
+    if not (folder / "kb.sqlite").is_file():  # removed or replaced since it was opened
+        pool.drop(key)
+        found = pool.get(key, lambda: _open_engine(target, folder, create))
+    return found
+
+
+def _open_engine(handle: KnowledgeBase, folder: Path, create: bool) -> Engine:
+    from headrace.search.engine import Engine
+
+    settings = load(Path(handle.root))
+    precision = settings.embedder.precision or _precision_of(folder)
+    identity = embedder_identity(settings, precision)
+
+    def embed() -> Embedder:
+        return open_embedder(settings, precision)
+
+    return Engine.open(
+        folder,
+        name=handle.name,
+        create=create,
+        embedder=embed if identity is not None else None,
+        splitter=lambda: splitter(settings, embed() if identity is not None else None),
+        identity=(lambda: identity) if identity is not None else None,
+    )
+
+
+def _precision_of(folder: Path) -> str:
+    """The precision class in which an existing knowledge base was embedded, "" for a new one."""
+    from headrace.search.store import Store
+
+    if not (folder / "kb.sqlite").is_file():
+        return ""
+    store = Store.open(folder)
+    try:
+        stored = store.meta().embedder or {}
+    finally:
+        store.close()
+    return {"float": "f32", "int8": "int8"}.get(str(stored.get("precision", "")), "")
+
+
+def ingest(
+    handle: KnowledgeBase,
+    paths: Sequence[str | Path],
+    *,
+    prune: bool = False,
+    drop_duplicates: bool = False,
+    progress: Progress | None = None,
+    wait: float = 0.0,
+) -> IngestReport:
+    """Files → a knowledge base (see KnowledgeBase.add_files)."""
+    from headrace.ingest.folder import check_paths, ingest_paths
+
+    check_paths(paths)  # before anything is created
+    opened = engine(handle, create=True)
+    with opened.writer(wait=wait) as writer:
+        return ingest_paths(
+            paths,
+            writer,
+            prune=prune,
+            drop_duplicates=drop_duplicates,
+            progress=progress,
+            reader_identity=opened.reader_identity(),
+        )
+
+
+# --------------------------------------------------------------------------- models
+
+
+def _model_settings(handle: ModelHandle, settings: Settings) -> tuple[str, str, ModelSettings] | None:
+    """(provider, model name, its settings), or None where ``auto`` means nothing here."""
+    text = handle.specification
+    if text == "auto":
+        text = settings.default_model
+        if not text:
+            return None
+    if text in settings.models:
+        found = settings.models[text]
+        return found.provider, found.model or text, found
+    provider, colon, name = text.partition(":")
+    if not colon or not name:
+        known = ", ".join(sorted(settings.models)) or "none"
+        raise NotFound(
+            f"{text!r} does not name a model.",
+            hint=f"Write provider:model (providers: {', '.join(plugins.names('models'))}), or the name of a "
+            f"[models.NAME] table of headrace.toml (here: {known}).",
+        )
+    if provider in settings.models:  # a table of that name gives address and key, the text the model
+        found = settings.models[provider]
+        return found.provider, name, found
+    return provider, name, ModelSettings(provider=provider, model=name)
+
+
+def model_is_configured(handle: ModelHandle) -> bool:
+    """Whether something stands behind the handle."""
+    target = bindings.current().replacements.get(handle, handle)
+    if isinstance(target, str):
+        target = ModelHandle(target, root=handle.root)
+    if not isinstance(target, ModelHandle):
+        return target is not None
+    return _model_settings(target, load(Path(target.root))) is not None
+
+
+def model(handle: ModelHandle) -> Model:
+    """The model behind a handle."""
+    target = bindings.current().resolve(handle)
+    if isinstance(target, str):
+        target = ModelHandle(target, root=handle.root)
+    if not isinstance(target, ModelHandle):
+        if target is None:
+            raise _unavailable(handle)
+        return target  # type: ignore[no-any-return]  # a ready Model took its place
+    settings = load(Path(target.root))
+    named = _model_settings(target, settings)
+    if named is None:
+        raise _unavailable(target)
+    provider, name, found = named
+    factory = plugins.get("models", provider)
+    key = ("model", provider, name, repr(found), target.root)
+    return pool.get(key, lambda: factory(name, found, policy=settings.network, root=Path(target.root)))  # type: ignore[no-any-return]
+
+
+def _unavailable(handle: ModelHandle) -> Unavailable:
+    return Unavailable(
+        f"No language model stands behind hr.model({handle.specification!r}).",
+        hint="Set default under [models] in headrace.toml, or HEADRACE_MODEL, to provider:model.",
+    )
+
+
+# --------------------------------------------------------------------------- ledger
+
+
+def ledger(root: str | Path) -> Ledger:
+    """The ledger of a project."""
+    from headrace.ledger.database import Ledger
+
+    settings = load(Path(root))
+    path = settings.state / "ledger.sqlite"
+    return pool.get(("ledger", str(path), settings.ledger), lambda: Ledger.open(path, settings.ledger))
+
+
+# --------------------------------------------------------------------------- identities
+
+
+def identity(handle: Handle) -> Mapping[str, Any]:
+    """What a handle stands for now: contents for knowledge bases, weights or a claim for models."""
+    target = bindings.current().replacements.get(handle, handle)
+    if isinstance(target, str) and isinstance(handle, ModelHandle):
+        target = ModelHandle(target, root=handle.root)
+    if isinstance(target, KnowledgeBase):
+        try:
+            seen = engine(target).version()
+        except NotFound:
+            return {"missing": True}
+        return {
+            "corpus": seen.corpus,
+            "version": seen.version,
+            "commit": seen.commit if seen.version is None else None,
+            "embedder": seen.embedder,
+            "splitter": seen.splitter,
+            "follow": target.follow,
+        }
+    if isinstance(target, ModelHandle):
+        if not model_is_configured(target):
+            return {"unavailable": True}
+        try:
+            return model(target).identity
+        except HeadraceError as error:
+            return {"unavailable": True, "why": error.code}
+    return dict(getattr(target, "identity", {"object": type(target).__name__}))

@@ -70,13 +70,19 @@ class Sink(Protocol):
         ...
 
     def put(self, documents: Sequence[Document], source: Source | None = None) -> PutResult:
-        """Write documents, each whole (text, chunks, vectors), in one commit."""
+        """Write documents, each whole (text, chunks, vectors), in one commit.
+
+        Documents of several small files come in one call, to keep embedding batches full: then
+        ``source`` is None here, and each file's :meth:`finish` claims its documents by id. A
+        document whose content is there already costs no embedding and counts as unchanged.
+        """
         ...
 
     def finish(self, source: Source, documents: Sequence[str]) -> int:
         """All of this source is in: ``documents`` are its ids; others of it are removed.
 
-        Returns the number of documents removed.
+        The source claims those ids, whichever source (or none) they were put under. Returns the
+        number of documents removed.
         """
         ...
 

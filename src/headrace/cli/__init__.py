@@ -1,0 +1,1 @@
+"""The command line: a door, no logic. ``main`` and one file per group of verbs."""

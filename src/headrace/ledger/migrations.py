@@ -1,0 +1,87 @@
+"""The ledger's schema, one numbered step after another.
+
+``application_id`` says that a database is a ledger, ``user_version`` which step it has reached. A
+step is never edited after a release; a change is a new step at the end. Not here: what is written
+into the tables (``records.py``, ``feedback.py``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.errors import Corrupt, NewerVersion
+
+APPLICATION_ID = 0x48524C47  # "HRLG"
+
+# ``body`` is the whole trace: JSON in UTF-8, deflated; the other columns are what lists show and
+# filter by, and can be made again from it. ``words`` is normalised text for searching.
+# ``current`` is 1 for the latest vote of one user on one trace.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE traces (
+            id TEXT PRIMARY KEY, start REAL NOT NULL, seconds REAL NOT NULL,
+            app TEXT NOT NULL, release TEXT NOT NULL, user TEXT NOT NULL, session TEXT NOT NULL,
+            status TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
+            bytes INTEGER NOT NULL, words TEXT NOT NULL, body BLOB NOT NULL)""",
+        "CREATE INDEX traces_by_time ON traces (start, id)",
+        "CREATE INDEX traces_by_user ON traces (user) WHERE user <> ''",
+        """CREATE TABLE feedback (
+            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, trace_id TEXT NOT NULL,
+            value TEXT NOT NULL CHECK (value IN ('up', 'down')), comment TEXT NOT NULL,
+            correction TEXT NOT NULL, user TEXT NOT NULL, at REAL NOT NULL, current INTEGER NOT NULL)""",
+        "CREATE INDEX feedback_by_trace ON feedback (trace_id, user)",
+        "CREATE INDEX feedback_by_user ON feedback (user) WHERE user <> ''",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+        "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+        "INSERT INTO secrets VALUES ('key', randomblob(32))",
+        """CREATE TABLE tombstones (
+            hash TEXT NOT NULL, at REAL NOT NULL, traces INTEGER NOT NULL, feedback INTEGER NOT NULL)""",
+    ),
+)
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def check(connection: sqlite3.Connection, path: Path, known: int = len(MIGRATIONS)) -> int:
+    """The step that this database has reached; 0 where it is empty.
+
+    Raises NewerVersion naming both versions, Corrupt where it is a database of something else.
+    """
+    owner, version = _number(connection, "application_id"), _number(connection, "user_version")
+    if owner == 0 and version == 0 and _number(connection, "schema_version") == 0:
+        return 0
+    if owner != APPLICATION_ID:
+        raise Corrupt(
+            f"{str(path)!r} is a SQLite database, but not a ledger of Headrace.",
+            hint="Move it away: the next run begins a new ledger.",
+        )
+    if version > known:
+        raise NewerVersion(
+            f"The ledger {str(path)!r} has format {version}; this Headrace knows formats up to {known}.",
+            hint="Use the newer Headrace that wrote it, or move the file away to begin a new ledger.",
+        )
+    return version
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> None:
+    """Bring the database to the newest step, each step whole or not at all; safe among processes."""
+    if check(connection, path, len(migrations)) == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = check(connection, path, len(migrations))  # another process may have been quicker
+        for statements in migrations[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

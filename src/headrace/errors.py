@@ -3,14 +3,17 @@
 HeadraceError
 ├── UserError                 the caller can put it right                 exit 2   HTTP 400
 │   ├── InputError            a value that does not fit                   exit 2   HTTP 422
+│   │   └── TooLarge          a request body beyond the limit             exit 2   HTTP 413
 │   ├── NotFound              a name that does not exist                  exit 2   HTTP 404
 │   ├── SettingsError         headrace.toml or the environment            exit 2   HTTP 500
 │   ├── ExtraMissing          an optional part is not installed           exit 2   HTTP 501
 │   ├── NetworkRefused        the network policy says no                  exit 2   HTTP 502
 │   ├── Forbidden             a key is missing or wrong                   exit 2   HTTP 401
+│   │   └── Untrusted         a page of another site asks                 exit 2   HTTP 403
 │   ├── EmbedderMismatch      a query from another embedding model        exit 2   HTTP 409
 │   ├── NewerVersion          a file of a newer Headrace                  exit 2   HTTP 500
 │   ├── Unavailable           a handle that nothing stands behind         exit 2   HTTP 503
+│   ├── OverBudget            a limit of money, tokens or calls is used up exit 2  HTTP 429
 │   └── Sealed                a release does not hold this resource       exit 2   HTTP 409
 ├── ModelError                the model or its server                     exit 5   HTTP 502
 │   ├── ModelRefused          wrong key, model or address                 exit 5   HTTP 502
@@ -21,7 +24,11 @@ HeadraceError
     ├── Corrupt               a file is damaged                           exit 1   HTTP 500
     ├── Locked                another process writes                      exit 1   HTTP 503
     ├── DiskFull              no room left                                exit 1   HTTP 507
+    ├── Overloaded            the server has no place left                exit 1   HTTP 429
+    │   ├── WaitedTooLong     a place in the queue did not come up        exit 1   HTTP 503
+    │   └── Draining          the server is shutting down                 exit 1   HTTP 503
     └── Cancelled             stopped by a person or a deadline           exit 130 HTTP 499
+        └── RanTooLong        the server's time limit stopped it          exit 1   HTTP 504
 
 Every message says what happened, shows the value in ``repr`` and ends with what to do next
 (``hint``).
@@ -65,6 +72,12 @@ class InputError(UserError):
     status = 422
 
 
+class TooLarge(InputError):
+    """A request body beyond the server's limit."""
+
+    status = 413
+
+
 class NotFound(UserError):
     """A name behind which nothing exists."""
 
@@ -95,6 +108,12 @@ class Forbidden(UserError):
     status = 401
 
 
+class Untrusted(Forbidden):
+    """A browser sent this for a page of another site, or under a name that is not ours."""
+
+    status = 403
+
+
 class EmbedderMismatch(UserError):
     """The knowledge base was embedded by another model."""
 
@@ -111,6 +130,12 @@ class Unavailable(UserError):
     """A handle behind which nothing is configured."""
 
     status = 503
+
+
+class OverBudget(UserError):
+    """A limit of money, tokens or calls that was set for this work is used up."""
+
+    status = 429
 
 
 class Sealed(UserError):
@@ -176,3 +201,32 @@ class Cancelled(StateError):
 
     exit_code = 130
     status = 499
+
+
+class RanTooLong(Cancelled):
+    """The run was stopped by the server's time limit."""
+
+    exit_code = 1
+    status = 504
+
+
+class Overloaded(StateError):
+    """The server has no place left. ``retry_after`` is in seconds."""
+
+    status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class WaitedTooLong(Overloaded):
+    """A place in the queue did not come up in time."""
+
+    status = 503
+
+
+class Draining(Overloaded):
+    """The server is shutting down and takes no new work."""
+
+    status = 503

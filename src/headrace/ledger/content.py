@@ -20,10 +20,9 @@ from headrace.types import Answer, Span, Trace, to_json
 # Names whose strings say which, never what.
 KEPT = frozenset(
     """answered_by app application claimed code corpus digest document documents dropped embedder
-    exact finish finish_reason finish_reasons fingerprint guard hash hashes id ids kb kind knowledge
-    media metric mode model models name names normalise operation outcome parent path_hash pooling
-    precision prompt_hash provider release reranker revision role seed severity sha256 splitter status
-    step subject template tool trace_id unit version weights where""".split()
+    finish fingerprint guard hash host id ids kb kind knowledge media metric mode model models name
+    names operation outcome parent pooling precision prompt_hash provider release revision role
+    severity sha256 splitter status template tokenizer tool trace_id unit version weights where""".split()
 )
 # Names whose whole value is the author's or the user's own, whatever it is made of.
 OPAQUE = frozenset("arguments expectations input inputs metadata output result".split())
@@ -63,14 +62,17 @@ def _span(span: Span, key: bytes) -> Span:
     return replace(span, attributes=_mapping(to_json(span.attributes), key), error=_error(span.error))
 
 
+def error_kind(error: str) -> str:
+    """``input-error`` of ``input-error: The question …``; "" where a message names none."""
+    name, colon, _ = error.partition(": ")
+    return name if colon and name.replace(".", "").replace("-", "").isidentifier() else ""
+
+
 def _error(error: str | None) -> str | None:
-    """The class of the error: messages quote values."""
+    """The kind of error alone: messages quote values."""
     if error is None:
         return None
-    name, colon, message = error.partition(":")
-    if not colon or not name.replace(".", "").isidentifier():
-        return f"error (message of {len(error)} characters not kept)"
-    return f"{name} (message of {len(message.strip())} characters not kept)"
+    return f"{error_kind(error) or 'error'}: (a message of {len(error)} characters was not kept)"
 
 
 def _output(value: Any, key: bytes) -> Any:

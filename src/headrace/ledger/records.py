@@ -87,9 +87,31 @@ def _made(kind: Any, data: Mapping[str, Any]) -> Any:
     return kind(**{f.name: data[f.name] for f in dataclasses.fields(kind) if f.name in data})
 
 
-def pack(data: Mapping[str, Any]) -> bytes:
-    """JSON in UTF-8, deflated. Lone surrogates, which broken input can hold, survive."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+def encode(trace: Trace) -> str:
+    """The JSON of :func:`trace_to_json`, made by the C encoder where it can: a third of the time."""
+    try:
+        return json.dumps(trace, default=_fields, allow_nan=False, **_COMPACT)
+    except (ValueError, TypeError):  # not a number, or a key that is no string
+        return json.dumps(trace_to_json(trace), **_COMPACT)
+
+
+_COMPACT: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+
+
+_names: dict[type, tuple[str, ...] | None] = {}  # fields per class; None: to_json knows better
+
+
+def _fields(value: Any) -> Any:
+    kind = type(value)
+    if kind not in _names:
+        plain = dataclasses.is_dataclass(kind) and not hasattr(kind, "__json__")
+        _names[kind] = tuple(f.name for f in dataclasses.fields(kind)) if plain else None
+    names = _names[kind]
+    return to_json(value) if names is None else {name: getattr(value, name) for name in names}
+
+
+def pack(text: str) -> bytes:
+    """UTF-8, deflated. Lone surrogates, which broken input can hold, survive."""
     return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
 
@@ -103,8 +125,8 @@ COLUMNS = "id, start, seconds, app, release, user, session, status, question, an
 
 def to_row(trace: Trace, *, content: bool = True) -> tuple[Any, ...]:
     """The values of ``COLUMNS``. ``content`` False: the trace holds no texts to list or search."""
-    data = trace_to_json(trace)
-    body = pack(data)
+    text = encode(trace)
+    data, body = json.loads(text), pack(text)
     question = _question(data["inputs"]) if content else ""
     answer = _answer(data) if content else (trace.error or "")
     words = normalise(" ".join(_strings([data["inputs"], answer]))[:SEARCHED]) if content else ""

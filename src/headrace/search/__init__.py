@@ -1,0 +1,1 @@
+"""The embedded store and the searches over it: words, vectors, filters, fusion."""

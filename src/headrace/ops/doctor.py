@@ -103,7 +103,6 @@ def examine(root: Path | None = None) -> Health:
         problems.append(f"Importing headrace in a fresh process fails: {child.stderr.strip()[-300:]}")
     identity, source = _embedder(settings, problems)
     _disk(settings, problems)
-    _numbers(problems)
     extras = {name: _installed(module) for name, module in _EXTRAS.items()}
     return Health(
         version=__version__,
@@ -150,8 +149,3 @@ def _disk(settings: Settings, problems: list[str]) -> None:
     free = shutil.disk_usage(settings.root).free
     if free < 500 * 1024 * 1024:
         problems.append(f"Only {free // 1024**2} MB are free where {settings.root} lies.")
-
-
-def _numbers(problems: list[str]) -> None:
-    if sys.version_info < (3, 11):
-        problems.append(f"Python {platform.python_version()} is older than 3.11.")

@@ -82,13 +82,19 @@ class LedgerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
-    """``[serve]``: the address and the limits of the server. ``keys`` names the variable or file."""
+    """``[serve]``: the address and the limits of the server. ``key`` names the variable that holds it.
+
+    Seconds: ``wait`` for a place in the queue, ``timeout`` for one run, ``drain`` for runs to finish
+    at shutdown.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     concurrency: int = 8
     queue: int = 64
+    wait: float = 30.0
     timeout: float = 120.0
+    drain: float = 30.0
     body_mb: float = 1.0
     key: str = "HEADRACE_KEY"
 

@@ -1,0 +1,251 @@
+"""The pages: a typed context each, a template, and a .json twin at the same address.
+
+Asking works with and without scripts: the same form is sent to the same address, and the same
+template renders the answer, whole or as the last event of a stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from headrace.errors import HeadraceError
+from headrace.types import Answer, Citation, Event, Feedback, Table, to_json
+from headrace.web import forms, security
+from headrace.web.api import told
+from headrace.web.respond import EventStream, describe, form_body, is_open, sse, unless_gone, wants_html
+from headrace.web.site import Site, caller, site
+
+# --------------------------------------------------------------------------- contexts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """An error as a page shows it."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerView:
+    """An answer, or any other output. ``kind`` says how ``text`` or ``rows`` are shown."""
+
+    kind: Literal["answer", "text", "table", "json"]
+    text: str = ""
+    table: Table | None = None
+    abstained: bool = False
+    citations: tuple[Citation, ...] = ()
+    links: Mapping[int, str] = field(default_factory=dict)
+    answered_by: str = ""
+    notes: tuple[str, ...] = ()
+    trace_id: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskPage:
+    app: str
+    doc: str
+    fields: tuple[forms.Field, ...]
+    answer: AnswerView | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagePage:
+    app: str
+    title: str
+    text: str
+    hint: str = ""
+    back: str = "/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInPage:
+    app: str
+    next: str
+    problem: Problem | None = None
+
+
+# --------------------------------------------------------------------------- rendering
+
+
+def render(request: Request, template: str, context: Any, status: int = 200) -> Response:
+    """The page, or its .json twin."""
+    if request.url.path.endswith(".json"):
+        return JSONResponse(to_json(context), status_code=status)
+    return HTMLResponse(_html(site(request), template, context), status_code=status)
+
+
+def _html(where: Site, template: str, context: Any) -> str:
+    return where.templates.get_template(template).render(page=context, app=where.app.name, key=where.key)
+
+
+def error_page(request: Request, error: BaseException) -> Response:
+    """An error where a person looks."""
+    status, body = describe(error, openly=is_open(request))
+    page = MessagePage(
+        app=site(request).app.name,
+        title={404: "Not found", 403: "Refused", 401: "Sign in", 429: "Busy", 503: "Not now"}.get(
+            status, "That did not work"
+        ),
+        text=body["message"],
+        hint=body["hint"],
+    )
+    return HTMLResponse(_html(site(request), "message.html", page), status_code=status)
+
+
+def source_link(citation: Citation) -> str:
+    """The page of the document, opened at the cited place. ``check`` notices a document that changed."""
+    check = hashlib.sha256(citation.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    place = {"document": citation.document, "start": citation.start, "end": citation.end, "check": check}
+    return f"/source?{urlencode(place)}#cited"
+
+
+def view(output: Any, trace_id: str | None, seconds: float) -> AnswerView:
+    """Any output as something to show."""
+    if isinstance(output, Answer):
+        notes = [finding.message for finding in output.findings if finding.severity != "note"]
+        if output.dropped:
+            notes.append(f"Did not fit into the model's window: {', '.join(output.dropped)}.")
+        return AnswerView(
+            kind="answer",
+            text=output.text,
+            abstained=output.abstained,
+            citations=output.citations,
+            links={citation.number: source_link(citation) for citation in output.citations},
+            answered_by=output.answered_by,
+            notes=tuple(notes),
+            trace_id=trace_id,
+            seconds=seconds,
+        )
+    if isinstance(output, str):
+        return AnswerView(kind="text", text=output, trace_id=trace_id, seconds=seconds)
+    if isinstance(output, list) and output and all(isinstance(row, Mapping) for row in output):
+        output = Table.of(output)
+    if isinstance(output, Table):
+        return AnswerView(kind="table", table=output, trace_id=trace_id, seconds=seconds)
+    from headrace.web.text import pretty
+
+    return AnswerView(kind="json", text=pretty(output), trace_id=trace_id, seconds=seconds)
+
+
+# --------------------------------------------------------------------------- asking
+
+
+async def ask(request: Request) -> Response:
+    """GET /: the form. POST /: the form with the answer, or, for our script, a stream of events."""
+    where = site(request)
+    signature = where.app.signature
+    schema = where.schema
+    if request.method != "POST":
+        sent = {name: request.query_params.getlist(name) for name in request.query_params} or None
+        return render(request, "ask.html", _ask_page(where, sent))
+    sent = await form_body(request)
+    streaming = "text/event-stream" in request.headers.get("accept", "")
+    began = time.perf_counter()
+    try:
+        inputs = forms.inputs(schema, sent, without=signature.history)
+        if streaming:
+            events = await unless_gone(request, where.desk.stream(inputs, caller(request)))
+            return EventStream(_page_events(request, events, began))
+        run = await unless_gone(request, where.desk.invoke(inputs, caller(request)))
+    except HeadraceError as error:
+        if streaming:
+            raise
+        problem = Problem(code=error.code, message=error.message, hint=error.hint)
+        return render(request, "ask.html", _ask_page(where, sent, problem=problem), error.status)
+    shown = view(run.output, run.trace_id, time.perf_counter() - began)
+    return render(request, "ask.html", _ask_page(where, sent, answer=shown))
+
+
+def _ask_page(where: Site, sent: Mapping[str, list[str]] | None, **more: Any) -> AskPage:
+    made = forms.fields(where.schema, sent, without=where.app.signature.history)
+    return AskPage(app=where.app.name, doc=where.app.doc.split("\n\n")[0], fields=tuple(made), **more)
+
+
+async def _page_events(
+    request: Request, events: AsyncIterator[Event], began: float
+) -> AsyncGenerator[str, None]:
+    """``step`` and ``delta`` as they come; ``answer`` carries the rendered answer as ``html``."""
+    where = site(request)
+    async for event in told(request, events):
+        if not isinstance(event, Event):
+            yield sse("error", event)
+        elif event.kind == "answer":
+            shown = view(event.value, event.trace_id, time.perf_counter() - began)
+            html = _html(where, "answer.html", AskPage(app=where.app.name, doc="", fields=(), answer=shown))
+            yield sse("answer", {"html": html, "abstained": shown.abstained, "sources": len(shown.citations)})
+        elif event.kind == "delta":
+            yield sse("delta", {"text": event.text})
+        else:
+            yield sse("step", {"name": event.name, "text": event.text})
+
+
+def thanks(request: Request, given: Feedback) -> Response:
+    """After feedback was sent without scripts."""
+    page = MessagePage(
+        app=site(request).app.name,
+        title="Thank you",
+        text="Your feedback is recorded with the run.",
+        back="/",
+    )
+    return HTMLResponse(_html(site(request), "message.html", page), status_code=201)
+
+
+# --------------------------------------------------------------------------- signing in
+
+
+async def sign_in(request: Request) -> Response:
+    """The key, once; the browser then holds a signed pass, never the key itself."""
+    where = site(request)
+    if request.method != "POST":
+        return render(
+            request,
+            "sign_in.html",
+            SignInPage(app=where.app.name, next=_local(request.query_params.get("next", "/"))),
+        )
+    sent = await form_body(request)
+    target = _local((sent.get("next") or ["/"])[-1])
+    given = (sent.get("key") or [""])[-1].strip()
+    if where.key is not None and not security.same_key(given, where.key):
+        problem = Problem(
+            code="forbidden",
+            message="That is not the key.",
+            hint=f"It is what {where.settings.serve.key} is set to on the server.",
+        )
+        page = SignInPage(app=where.app.name, next=target, problem=problem)
+        return render(request, "sign_in.html", page, 401)
+    response = RedirectResponse(target, status_code=303)
+    if where.key is not None:
+        value = security.make_pass(where.key, time.time())
+        response.headers.append("set-cookie", security.cookie(security.PASS, value, request.url.scheme))
+    return response
+
+
+def _local(target: str) -> str:
+    """Only addresses on this server: anything else would make us a door to other sites."""
+    parts = urlsplit(target)
+    safe = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.netloc
+    return target if safe and target.isprintable() else "/"
+
+
+# --------------------------------------------------------------------------- errors of all routes
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Where a person looks, a page; else JSON."""
+    from headrace.web.respond import error_response
+
+    if wants_html(request) and not request.url.path.startswith("/v1/"):
+        return error_page(request, error)
+    return error_response(request, error)

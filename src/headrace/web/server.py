@@ -1,0 +1,186 @@
+"""Routes, and the server process: loopback without a key, anything else with one; a decent stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from headrace.errors import HeadraceError, SettingsError
+from headrace.network import is_loopback
+from headrace.ops.metrics import Metrics
+from headrace.ops.serve import Desk
+from headrace.settings import Settings, environment
+from headrace.web import api, openai, pages, records
+from headrace.web.security import Door
+from headrace.web.site import HERE, Site
+
+if TYPE_CHECKING:
+    from headrace.flows.app import App
+
+SHORTEST_KEY = 16
+
+ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
+    ("/", pages.ask, ("GET", "POST")),
+    ("/index.json", pages.ask, ("GET", "POST")),
+    ("/source", records.source, ("GET",)),
+    ("/source.json", records.source, ("GET",)),
+    ("/traces", records.traces, ("GET",)),
+    ("/traces.json", records.traces, ("GET",)),
+    ("/traces/{id}.json", records.trace, ("GET",)),
+    ("/traces/{id}", records.trace, ("GET",)),
+    ("/sign-in", pages.sign_in, ("GET", "POST")),
+    ("/sign-in.json", pages.sign_in, ("GET",)),
+    ("/v1/apps/{name}/invoke", api.invoke, ("POST",)),
+    ("/v1/apps/{name}/stream", api.stream, ("POST",)),
+    ("/v1/models", openai.models, ("GET",)),
+    ("/v1/chat/completions", openai.chat, ("POST",)),
+    ("/feedback", api.feedback, ("POST",)),
+    ("/livez", api.livez, ("GET",)),
+    ("/readyz", api.readyz, ("GET",)),
+    ("/metrics", api.metrics, ("GET",)),
+    ("/openapi.json", api.openapi, ("GET",)),
+)
+
+
+def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
+    """The web application for one application. ``key`` None asks for none: only for loopback."""
+    limits = settings.serve
+    metrics = Metrics()
+    desk = Desk(
+        app,
+        concurrency=limits.concurrency,
+        queue=limits.queue,
+        wait=limits.wait,
+        timeout=limits.timeout,
+        metrics=metrics,
+    )
+    site = Site(app=app, settings=settings, key=key, desk=desk, metrics=metrics)
+    routes: list[BaseRoute] = [
+        Route(path, endpoint, methods=list(methods)) for path, endpoint, methods in ROUTES
+    ]
+    files = StaticFiles(directory=HERE / "static")
+    routes.append(Mount("/static", files))
+    labels: dict[object, str] = {files: "/static"}
+    for path, endpoint, _ in ROUTES:
+        labels.setdefault(endpoint, path)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        site.schema  # noqa: B018 - a signature that has no schema stops the start, not the first request
+        desk.open()
+        yield
+        await desk.drain(0.0)
+
+    made = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Door, site=site, routes=labels)],
+        exception_handlers={
+            HeadraceError: pages.on_error,
+            HTTPException: pages.on_error,
+            Exception: pages.on_error,
+        },
+    )
+    made.state.site = site
+    return made
+
+
+def key_for(settings: Settings) -> str | None:
+    """The key from the environment. SettingsError where the address is not loopback and there is none."""
+    limits = settings.serve
+    key = environment(limits.key) or None
+    bracketed = f"[{limits.host}]" if ":" in limits.host else limits.host
+    if not is_loopback(f"//{bracketed}"):
+        if key is None:
+            raise SettingsError(
+                f"Serving on {limits.host!r}, which other machines can reach, needs a key.",
+                hint=f"Set {limits.key} to a long random text, or serve on 127.0.0.1.",
+            )
+        if len(key) < SHORTEST_KEY:
+            raise SettingsError(
+                f"The key in {limits.key} has {len(key)} characters, too few to keep strangers out.",
+                hint=f"Use at least {SHORTEST_KEY}: python -c 'import secrets; print(secrets.token_hex(16))'",
+            )
+    return key
+
+
+class Server(uvicorn.Server):
+    """uvicorn, except for how it stops: readiness goes first, what runs may finish, then the rest.
+
+    A second signal stops at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, desk: Desk, drain: float) -> None:
+        super().__init__(config)
+        self.desk = desk
+        self.drain = drain
+        self.forced = False
+        self._draining: asyncio.Task[None] | None = None
+
+    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)  # type: ignore[arg-type]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal handler. uvicorn's own would raise the signal again after the shutdown."""
+        self._loop.call_soon_threadsafe(self.stop)
+
+    def stop(self) -> None:
+        """Drain and end; called again, end at once. On the event loop."""
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+        else:
+            self.forced = True
+            self.force_exit = True
+            self.should_exit = True
+
+    async def _drain(self) -> None:
+        await self.desk.drain(self.drain)
+        self.should_exit = True
+
+
+def make_server(app: App, settings: Settings, *, key: str | None, started: Callable[[str], None]) -> Server:
+    """A server that is ready to run. ``started`` is told the address once it listens."""
+    limits = settings.serve
+    web = create_app(app, settings, key=key)
+    config = uvicorn.Config(
+        web,
+        host=limits.host,
+        port=limits.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        # The queue is ours; connections beyond this are pages and probes.
+        limit_concurrency=limits.concurrency + limits.queue + 100,
+        backlog=256,
+    )
+
+    class Announcing(Server):
+        async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+            await super().startup(sockets)  # type: ignore[arg-type]
+            if self.started:
+                name = self.servers[0].sockets[0].getsockname()
+                host = f"[{name[0]}]" if ":" in name[0] else name[0]
+                started(f"http://{host}:{name[1]}/")
+
+    return Announcing(config, web.state.site.desk, limits.drain)
+
+
+def serve(app: App, settings: Settings, *, started: Callable[[str], None]) -> int:
+    """Serve until a signal; the exit code. 0 after a drain, 1 where a second signal forced it."""
+    server = make_server(app, settings, key=key_for(settings), started=started)
+    asyncio.run(server.serve())
+    if not server.started:
+        return 1  # uvicorn has said why: the address is taken, or the lifespan failed
+    return 1 if server.forced else 0

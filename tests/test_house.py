@@ -202,8 +202,8 @@ made = []
 sys.addaudithook(lambda event, args: made.append(event) if event == "socket.__new__" else None)
 import headrace
 headrace.app, headrace.KnowledgeBase, headrace.answer
-heavy = [m for m in ("torch", "transformers", "openvino", "tokenizers", "tantivy", "numpy", "httpx", "pydantic",
-                     "starlette", "rich", "lxml", "mlflow") if m in sys.modules]
+heavy = [m for m in ("torch", "transformers", "openvino", "tokenizers", "tantivy", "numpy", "httpx",
+                     "pydantic", "starlette", "rich", "lxml", "mlflow") if m in sys.modules]
 print(json.dumps({"sockets": len(made), "heavy": heavy}))
 """
 

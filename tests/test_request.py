@@ -1,0 +1,38 @@
+"""The request's context: who asks, what they may see, how long it may take."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import headrace as hr
+from headrace import request
+from headrace.errors import Cancelled, InputError
+
+
+def test_nested_contexts_narrow() -> None:
+    with hr.context(user="ana", filters={"team": "law"}, deadline=60):
+        with hr.context(filters="year > 2020", deadline=3600):
+            here = request.current()
+            assert here.user == "ana"
+            assert here.filters == ({"team": "law"}, "year > 2020")
+            assert here.remaining is not None
+            assert here.remaining < 61, "a later deadline inside does not extend the one outside"
+        assert request.current().filters == ({"team": "law"},)
+    assert request.current().user == ""
+
+
+def test_checkpoint_raises_when_cancelled_or_late() -> None:
+    token = request.CancelToken()
+    with request.use(request.RequestContext(cancel=token)):
+        request.checkpoint()
+        token.cancel("the tab was closed")
+        with pytest.raises(Cancelled, match="the tab was closed"):
+            request.checkpoint()
+    with hr.context(deadline=0.01):
+        time.sleep(0.02)
+        with pytest.raises(Cancelled, match="deadline has passed"):
+            request.checkpoint()
+    with pytest.raises(InputError, match="deadline=-1"), hr.context(deadline=-1):
+        pass

@@ -194,6 +194,8 @@ class Bar:
 class TracePage:
     app: str
     trace: Trace
+    asked: str
+    others: Mapping[str, Any]
     bars: tuple[Bar, ...]
     feedback: tuple[Feedback, ...]
     links: Mapping[int, str]
@@ -259,9 +261,12 @@ def _trace(request: Request) -> Response:
         for item in output.get("citations") or ()
         if isinstance(item, Mapping) and "number" in item and "document" in item
     }
+    asked = next((name for name, value in found.inputs.items() if isinstance(value, str) and value), None)
     page = TracePage(
         app=where.app.name,
         trace=found,
+        asked=str(found.inputs[asked]) if asked is not None else "",
+        others={n: v for n, v in found.inputs.items() if n != asked and v not in (None, "", [], {})},
         bars=bars(found),
         feedback=tuple(where.ledger.feedback(found.id)),
         links=links,

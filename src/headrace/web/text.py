@@ -14,25 +14,40 @@ from headrace.text import shorten
 from headrace.types import to_json
 
 _MARK = re.compile(r"\[(\d{1,4})\]")
+_INLINE = re.compile(r"`([^`\n]+)`|\*\*([^*\n]+)\*\*")
 _BLANK = re.compile(r"\n\s*\n")
 
 
 def paragraphs(text: str, numbers: Collection[int] = ()) -> list[Markup]:
-    """Paragraphs of an answer; ``[n]`` links to its source where there is a source n."""
+    """Paragraphs of an answer; ``[n]`` links to its source where there is a source n.
+
+    Of Markdown, code and strong text are shown as such, since quoted documents are full of them;
+    everything else stays as it was written.
+    """
 
     def linked(part: str) -> Iterator[Markup]:
         position = 0
         for match in _MARK.finditer(part):
             if int(match.group(1)) not in numbers:
                 continue
-            yield escape(part[position : match.start()].rstrip(" "))
+            yield _inline(part[position : match.start()].rstrip(" "))
             yield Markup('<a class="cite" href="#source-{0}" aria-label="Source {0}">{0}</a>').format(
                 int(match.group(1))
             )
             position = match.end()
-        yield escape(part[position:])
+        yield _inline(part[position:])
 
     return [Markup("").join(linked(part.strip())) for part in _BLANK.split(text) if part.strip()]
+
+
+def _inline(text: str) -> Markup:
+    made, position = Markup(""), 0
+    for match in _INLINE.finditer(text):
+        made += escape(text[position : match.start()])
+        tag = "code" if match.group(1) else "strong"
+        made += Markup(f"<{tag}>%s</{tag}>") % (match.group(1) or match.group(2))
+        position = match.end()
+    return made + escape(text[position:])
 
 
 def moment(seconds: float) -> str:
@@ -42,6 +57,8 @@ def moment(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """``38 ms``, ``2.4 s``, ``3 min 20 s``."""
+    if seconds < 0.0005:
+        return "< 1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -9,9 +9,10 @@ let running = null; // the AbortController of the question that is being answere
 document.documentElement.classList.add("scripted");
 $("keys").hidden = false;
 
-function say(text, working = false) {
+// "spoken": for screen readers only, because the page already shows it.
+function say(text, how = "") {
   state.textContent = text;
-  state.classList.toggle("working", working);
+  state.className = `status ${how}`;
 }
 
 function busy(on) {
@@ -60,23 +61,23 @@ async function ask() {
   $("failed").hidden = $("offline").hidden = true;
   result.replaceChildren();
   busy(true);
-  say("Looking in the documents…", true);
+  say("Looking in the documents…", "working");
   let draft = null, ended = false;
   const take = (type, data) => {
     if (type === "delta") {
       if (!draft) {
         result.replaceChildren($("draft-template").content.cloneNode(true));
         draft = result.querySelector(".streaming");
-        say("Answering…", true);
+        say("Answering…", "working");
       }
       draft.append(data.text);
     } else if (type === "step") {
-      if (!draft) say(data.text === "end" ? `${data.name}: done` : `${data.name}…`, true);
+      if (!draft) say(data.text === "end" ? `${data.name}: done` : `${data.name}…`, "working");
     } else if (type === "answer") {
       ended = true;
       result.innerHTML = data.html; // our own template, escaped on the server
       const count = data.sources === 1 ? "1 source" : `${data.sources} sources`;
-      say(data.abstained ? "No answer was found in the documents." : `Answered, with ${count}.`);
+      say(data.abstained ? "No answer was found in the documents." : `Answered, with ${count}.`, "spoken");
     } else if (type === "error") {
       ended = true;
       fail(data.error.message, data.error.hint);

@@ -66,7 +66,7 @@ def search(
             continue
         seqs, values = _scan(block, query, metric, only)
         if dead is not None and len(dead):
-            alive = ~_member(seqs, dead)
+            alive = ~member(seqs, dead)
             seqs, values = seqs[alive], values[alive]
         found.append(_best(seqs, _rounded(values), depth))
     if not found:
@@ -102,11 +102,12 @@ def _scan(block: Block, query: Floats, metric: str, only: Seqs | None) -> tuple[
         place = np.searchsorted(block.seqs, wanted)
         place = place[block.seqs[place] == wanted]
         return block.seqs[place], measure(block.matrix[place], query)
-    mask = _member(block.seqs, wanted)
+    mask = member(block.seqs, wanted)
     return block.seqs[mask], measure(block.matrix, query)[mask]
 
 
-def _member(seqs: Seqs, sorted_set: Seqs) -> NDArray[np.bool_]:
+def member(seqs: Seqs, sorted_set: Seqs) -> NDArray[np.bool_]:
+    """Which of ``seqs`` are in a sorted array."""
     if not len(sorted_set):
         return np.zeros(len(seqs), bool)
     place = np.searchsorted(sorted_set, seqs)

@@ -1,0 +1,55 @@
+"""Absolute relevance: how probable it is that a passage is about the question, from 0 to 1.
+
+A logistic function of what is known about one passage and the question alone. It is calibrated
+per embedder and never rescaled by what else a search found, so a threshold on it means the same
+for every question. It does not rank; ``fuse.py`` does.
+
+The constants are fitted by ``benchmarks/squad_search.py`` on one half of the SQuAD articles:
+right paragraphs against the best wrong ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """1 / (1 + exp(−(bias + cosine·c + coverage·v + words·w))).
+
+    c is the cosine of question and passage, v the share of the question's terms (weighted by idf)
+    that the passage holds, w its BM25 score as a share of the highest possible.
+    """
+
+    bias: float
+    cosine: float = 0.0
+    coverage: float = 0.0
+    words: float = 0.0
+
+    def __call__(self, *, cosine: float, coverage: float, words: float) -> float:
+        logit = self.bias + self.cosine * cosine + self.coverage * coverage + self.words * words
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
+
+
+# By the embedder's name and precision class ("float": f32 and bf16; "int8").
+KNOWN: dict[tuple[str, str], Calibration] = {}
+GENERIC = Calibration(bias=-6.0, cosine=8.0, coverage=4.0)
+WORDS_ONLY = Calibration(bias=-5.0, coverage=7.0, words=2.0)
+
+
+def calibration(identity: Mapping[str, Any] | None) -> Calibration:
+    """The constants for an embedder; a generic form for one that was not measured."""
+    if identity is None:
+        return WORDS_ONLY
+    name = str(identity.get("name", "")).rsplit("/", 1)[-1].lower()
+    return KNOWN.get((name, str(identity.get("precision", ""))), GENERIC)
+
+
+def relevance(fitted: Calibration, *, cosine: float | None, coverage: float, words: float) -> float:
+    """The probability; from words alone where a passage has no cosine."""
+    if cosine is None:
+        return WORDS_ONLY(cosine=0.0, coverage=coverage, words=words)
+    return fitted(cosine=cosine, coverage=coverage, words=words)

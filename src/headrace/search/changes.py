@@ -32,6 +32,7 @@ class Planned:
     hash: str
     cut: str
     old: int | None
+    source: str | None
     chunks: list[Chunk]
     hashes: list[bytes]
 
@@ -67,14 +68,24 @@ class Change:
         """These sources no longer count as finished: the next ingest reads them again."""
         self._sql.executemany("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
 
-    def write(self, item: Planned, vectors: Mapping[bytes, Vector], source: str | None) -> None:
+    def write(self, item: Planned, vectors: Mapping[bytes, Vector]) -> None:
         """A document, its chunks and their vectors are born; what it replaces dies."""
         body = self._body(item)
         if item.old is not None:
+            self._moved(item.old, item.source)
             self.kill([item.old])
         metadata = json.dumps(to_json(item.document.metadata), ensure_ascii=False, allow_nan=False)
         title = item.document.metadata.get("title")
-        row = (item.key, item.hash, item.cut, source, str(title or ""), item.document.media, metadata, body)
+        row = (
+            item.key,
+            item.hash,
+            item.cut,
+            item.source,
+            str(title or ""),
+            item.document.media,
+            metadata,
+            body,
+        )
         doc_seq = self.document(row)
         self.rows(
             doc_seq,
@@ -132,19 +143,20 @@ class Change:
         assert found is not None
         return found
 
-    def moved(self, row: int, source: Source | None) -> None:
-        """A document is replaced by another source: the one it came from is unfinished now."""
+    def _moved(self, row: int, path: str | None) -> None:
+        """A document comes from another source now: the one it came from is unfinished."""
         before = self._sql.execute("SELECT source FROM documents WHERE doc_seq = ?", (row,)).fetchone()[0]
-        if before is not None and (source is None or before != source.path):
+        if before is not None and before != path:
             self.forget([before])
 
-    def own(self, rows: Sequence[int], source: Source) -> None:
-        """Documents that were there already belong to this source from now on."""
-        for row in rows:
-            before = self._sql.execute("SELECT source FROM documents WHERE doc_seq = ?", (row,)).fetchone()[0]
-            if before != source.path:
-                self.moved(row, source)
-                self._sql.execute("UPDATE documents SET source = ? WHERE doc_seq = ?", (source.path, row))
+    def own(self, row: int, path: str) -> None:
+        """A document that was there already belongs to this source from now on."""
+        changed = self._sql.execute(
+            "SELECT 1 FROM documents WHERE doc_seq = ? AND source IS NOT ?", (row, path)
+        ).fetchone()
+        if changed:
+            self._moved(row, path)
+            self._sql.execute("UPDATE documents SET source = ? WHERE doc_seq = ?", (path, row))
 
     def reading(self, source: Source) -> None:
         """A source is being read: unless it is what was finished before, it is unfinished now."""
@@ -153,8 +165,18 @@ class Change:
             (source.path, source.hash, source.reader),
         )
 
-    def finish(self, source: Source) -> None:
-        """All of a source is in."""
+    def finish(self, source: Source, ids: Iterable[str]) -> int:
+        """All of a source is in: documents ``ids`` are its own, others of it die. Returns how many died."""
+        keep: set[int] = set()
+        for id in ids:
+            row = self._sql.execute(
+                "SELECT doc_seq FROM documents WHERE id = ? AND died IS NULL", (id,)
+            ).fetchone()
+            if row:
+                keep.add(row[0])
+                self.own(row[0], source.path)
+        gone = [row for row in self.of(source.path) if row not in keep]
+        self.kill(gone)
         self._sql.execute(
             "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -167,6 +189,12 @@ class Change:
                 self.commit if self.dirty else self.commit - 1,
             ),
         )
+        return len(gone)
+
+    def of(self, path: str) -> list[int]:
+        """The live documents of a source."""
+        rows = self._sql.execute("SELECT doc_seq FROM documents WHERE source = ? AND died IS NULL", (path,))
+        return [row[0] for row in rows]
 
     def close(self, now: float, what: str) -> None:
         """Record the commit, if contents changed."""

@@ -116,7 +116,7 @@ class Snapshot:
         (``d.id``, ``d.source``, ``d.title``, ``d.media``, ``d.metadata`` as JSON text), with ``?`` for
         ``params``. The SQL is trusted: filters.py makes it."""
         seqs = self._sql.execute(
-            "SELECT c.seq FROM documents d JOIN chunks c ON c.doc_seq = d.doc_seq"
+            "SELECT c.seq FROM documents d CROSS JOIN chunks c ON c.doc_seq = d.doc_seq"  # in this order
             f" WHERE d.born <= {self.commit:d} AND (d.died IS NULL OR d.died > {self.commit:d})"
             f" AND ({where}) ORDER BY c.seq",
             tuple(params),
@@ -127,13 +127,14 @@ class Snapshot:
         """The commit up to which the word index is known to be complete."""
         return records.watermark(self._sql, "words")
 
-    def unindexed(self) -> Iterator[tuple[int, str]]:
-        """(seq, text) of the live chunks that are newer than the word index's watermark."""
+    def unindexed(self) -> Iterator[tuple[int, str, str]]:
+        """(seq, text, heading) of the live chunks that are newer than the word index's watermark."""
         after = records.last_seq(self._sql, self.watermark())
         if after >= self._last:
             return iter(())
-        found: Iterator[tuple[int, str]] = self._sql.execute(
-            f"SELECT c.seq, c.text FROM chunks c WHERE c.seq > :after AND {_LIVE.format('c')} ORDER BY c.seq",
+        found: Iterator[tuple[int, str, str]] = self._sql.execute(
+            "SELECT c.seq, c.text, c.heading FROM chunks c"
+            f" WHERE c.seq > :after AND {_LIVE.format('c')} ORDER BY c.seq",
             {"after": after, "at": self.commit},
         )
         return found

@@ -215,14 +215,13 @@ class Store:
                 self._dead.move_to_end(key)
                 return self._dead[key]
         at = key[1]
-        found = [
-            row[0]
-            for row in connection.execute(
-                "SELECT seq FROM chunks WHERE died <= ? UNION SELECT seq FROM chunks WHERE seq > ?"
-                " UNION SELECT seq FROM purged ORDER BY 1",
-                (at, last),
-            )
-        ]
+        parts = (
+            ("SELECT seq FROM chunks WHERE died <= ?", (at,)),
+            ("SELECT seq FROM chunks WHERE seq > ?", (last,)),
+            ("SELECT seq FROM purged", ()),
+        )
+        # not np.unique: its first call imports numpy.ma, 80 ms
+        found = sorted({row[0] for sql, values in parts for row in connection.execute(sql, values)})
         dead = np.asarray(found, np.int64)
         with self._lock:
             self._dead[key] = dead

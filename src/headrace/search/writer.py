@@ -93,19 +93,23 @@ class Writer:
             rows = self.sql.execute("SELECT path, given, hash, size, mtime_ns, reader FROM sources")
             return {row[0]: Source(**dict(zip(_SOURCE, row, strict=True))) for row in rows}
 
-    def put(self, documents: Sequence[Document], source: Source | None = None) -> PutResult:
+    def put(
+        self, documents: Sequence[Document], source: Source | Sequence[Source | None] | None = None
+    ) -> PutResult:
         """Write documents, each whole; unchanged ones are skipped. Durable when it returns.
 
-        Many documents make several commits of some hundred chunks. Of two documents with one id
-        the later wins.
+        ``source`` is the file that they came from, or one per document. Many documents make
+        several commits of some hundred chunks. Of two documents with one id the later wins.
         """
+        each = [source] * len(documents) if source is None or isinstance(source, Source) else source
+        sources = {source.path: source for source in each if source is not None}
+        pairs = [(d, s.path if s else None) for d, s in zip(documents, each, strict=True)]
         added = replaced = unchanged = chunks = 0
         with schema.translated(self.store.path):
-            for group, same in self._plan(documents):
+            for group, same in self._plan(pairs):
                 checkpoint()
+                self._write(group, same, sources)
                 unchanged += len(same)
-                vectors = self._vectors(group)
-                self._write(group, same, vectors, source)
                 added += sum(1 for item in group if item.old is None)
                 replaced += sum(1 for item in group if item.old is not None)
                 chunks += sum(len(item.chunks) for item in group)
@@ -116,26 +120,19 @@ class Writer:
 
     def finish(self, source: Source, documents: Sequence[str]) -> int:
         """All of this source is in; its other documents are removed. Returns how many."""
-        keep = set(documents)
-        with schema.translated(self.store.path):
-            rows = self.sql.execute(
-                "SELECT doc_seq, id FROM documents WHERE source = ? AND died IS NULL", (source.path,)
-            ).fetchall()
-            gone = [seq for seq, id in rows if id not in keep]
-            with self.transaction("finish") as change:
-                change.kill(gone)
-                change.finish(source)
-            return len(gone)
+        return self.finish_all([(source, documents)])
+
+    def finish_all(self, sources: Sequence[tuple[Source, Sequence[str]]]) -> int:
+        """:meth:`finish` for many sources, in one commit."""
+        with schema.translated(self.store.path), self.transaction("finish") as change:
+            return sum(change.finish(source, ids) for source, ids in sources)
 
     def remove(self, path: str) -> int:
         """Remove a source (absolute path) and its documents; returns how many documents."""
-        with schema.translated(self.store.path):
-            rows = self.sql.execute(
-                "SELECT doc_seq FROM documents WHERE source = ? AND died IS NULL", (path,)
-            ).fetchall()
-            with self.transaction("remove") as change:
-                change.kill([row[0] for row in rows])
-                self.sql.execute("DELETE FROM sources WHERE path = ?", (path,))
+        with schema.translated(self.store.path), self.transaction("remove") as change:
+            rows = change.of(path)
+            change.kill(rows)
+            change.forget([path])
             return len(rows)
 
     def publish(self, name: str | None = None) -> int:
@@ -177,14 +174,16 @@ class Writer:
         if old is None:
             raise NotFound(f"There is no document {id!r} in {str(self.store.folder)!r}.")
         changed = Document(old.text, metadata, id, media=old.media, sections=old.sections)
-        row = self.sql.execute("SELECT source FROM documents WHERE id = ? AND died IS NULL", (id,)).fetchone()
         with schema.translated(self.store.path):
-            plan = [item for group, _ in self._plan([changed]) for item in group]
-            vectors = self._vectors(plan)
-            with self.transaction("update") as change:
-                self.identify()
-                for item in plan:
-                    change.write(item, vectors, row[0])
+            row = self.sql.execute(
+                "SELECT source FROM documents WHERE id = ? AND died IS NULL", (id,)
+            ).fetchone()
+            for plan, _ in self._plan([(changed, row[0])]):
+                vectors = self._vectors(plan)
+                with self.transaction("update") as change:
+                    self.identify()
+                    for item in plan:
+                        change.write(item, vectors)
 
     def rollback(self, version: int, name: str | None = None) -> int:
         """Publish a new version with the contents of an old one; returns its number. NotFound.
@@ -216,40 +215,47 @@ class Writer:
             self._embedder = opened
         return self._embedder
 
+    def can_embed(self, stored: Mapping[str, Any] | None) -> bool:
+        """Whether there is an embedder for the stored vectors; opens it. EmbedderMismatch."""
+        return stored is not None and self.embedder() is not None
+
     def splitter(self) -> Splitter:
         """The splitter, opened at its first use."""
         if self._splitter is None:
             self._splitter = self._open_splitter()
         return self._splitter
 
-    def _plan(self, documents: Sequence[Document]) -> Iterator[tuple[list[Planned], list[int]]]:
-        """Groups of documents to write, and the rows of those that are there already."""
-        wanted: dict[str, tuple[Document, str]] = {}
-        for document in documents:
+    def _plan(
+        self, documents: Iterable[tuple[Document, str | None]]
+    ) -> Iterator[tuple[list[Planned], list[tuple[int, str | None]]]]:
+        """Groups of documents to write, and the rows of those that are there already; with sources."""
+        wanted: dict[str, tuple[Document, str, str | None]] = {}
+        for document, source in documents:
             hash = document.hash
             key = document.id if document.id is not None else f"sha256:{hash[:16]}"
             if not isinstance(key, str) or not key:
                 raise InputError(f"A document has the id {key!r}.", hint="Give a text, or None.")
             wanted.pop(key, None)
-            wanted[key] = (document, hash)
+            wanted[key] = (document, hash, source)
         if not wanted:
             return
         splitter = self.splitter()
         cut = digest(splitter.identity)[:16]
         group: list[Planned] = []
-        same: list[int] = []
+        same: list[tuple[int, str | None]] = []
         size = 0
-        for key, (document, hash) in wanted.items():
+        for key, (document, hash, source) in wanted.items():
             row = self.sql.execute(
                 "SELECT doc_seq, hash, splitter FROM documents WHERE id = ? AND died IS NULL", (key,)
             ).fetchone()
             if row and row[1] == hash and row[2] == cut:
-                same.append(row[0])
+                same.append((row[0], source))
                 continue
             chunks = splitter.split(document)
             _verify(key, document, chunks)
             hashes = [_hash(chunk.text) for chunk in chunks]
-            group.append(Planned(key, document, hash, cut, row[0] if row else None, chunks, hashes))
+            old = row[0] if row else None
+            group.append(Planned(key, document, hash, cut, old, source, chunks, hashes))
             size += len(chunks)
             if size >= GROUP:
                 yield group, same
@@ -257,30 +263,27 @@ class Writer:
         yield group, same
 
     def _write(
-        self,
-        group: Sequence[Planned],
-        same: Sequence[int],
-        vectors: Mapping[bytes, NDArray[np.float32]],
-        source: Source | None,
+        self, group: Sequence[Planned], same: Sequence[tuple[int, str | None]], sources: Mapping[str, Source]
     ) -> None:
-        if not group and (not same or source is None):
-            return
+        vectors = self._vectors(group)
         with self.transaction("put") as change:
-            if source is not None:
-                change.reading(source)
-                change.own(same, source)
+            paths = {item.source for item in group} | {path for _, path in same}
+            for path in paths:
+                if path is not None:
+                    change.reading(sources[path])
+            for row, path in same:
+                if path is not None:
+                    change.own(row, path)
             if group:
                 self.identify()
             for item in group:
-                if item.old is not None:
-                    change.moved(item.old, source)
-                change.write(item, vectors, source.path if source else None)
+                change.write(item, vectors)
         self._unsealed += sum(len(item.chunks) for item in group)
 
     def identify(self) -> None:
         """Record who splits and embeds, in the transaction of the rows that it is true for."""
         meta = records.read_meta(self.sql)
-        if self._splitter is not None and meta.splitter != self._splitter.identity:
+        if self._splitter is not None and digest(meta.splitter) != digest(self._splitter.identity):
             records.write_meta(self.sql, splitter=dict(self._splitter.identity))
         if self._embedder is not None and meta.embedder is None:
             records.write_meta(

@@ -21,7 +21,7 @@ import pytest
 from headrace import settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
 NOT_RUN = re.compile(r"^\s*(?:#|<!--)\s*not run:\s*(\S.*)")
 LANGUAGES = {
     "console",
@@ -159,7 +159,8 @@ def _runner(tmp_path: Path) -> Path:
             "from pathlib import Path\n"
             "here = Path(sys.argv[1])\n"
             "number = lambda p: int(re.search(r'block(\\d+)', p.name)[1])\n"
-            "earlier = sorted((p for p in here.parent.glob('block*.py') if number(p) < number(here)), key=number)\n"
+            "earlier = (p for p in here.parent.glob('block*.py') if number(p) < number(here))\n"
+            "earlier = sorted(earlier, key=number)\n"
             "space = {'__name__': '__main__'}\n"
             "for path in [*earlier, here]:\n"
             "    space['__file__'] = str(path)\n"

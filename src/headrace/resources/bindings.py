@@ -74,7 +74,7 @@ class SealedBindings(Bindings):
             held = ", ".join(sorted(self.manifest)) or "nothing"
             raise Sealed(
                 f"This release does not hold the resource {key!r}.",
-                hint=f"It holds: {held}. Use the handle while the application is evaluated, and release again.",
+                hint=f"It holds: {held}. Use it while the application is evaluated, and release again.",
             )
         if self.identify is not None and (found := self.identify(target)) != self.manifest[key]:
             raise Sealed(

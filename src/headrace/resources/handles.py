@@ -117,7 +117,8 @@ class KnowledgeBase(Handle):
 
         A document without an id is known by its content, so adding it twice changes nothing.
         """
-        return self.engine(create=True).add(_documents(documents))
+        listed = _documents(documents)  # before anything is created
+        return self.engine(create=True).add(listed)
 
     def add_files(
         self,

@@ -13,6 +13,7 @@ import re
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -184,9 +185,9 @@ class Endpoint:
                 f"The next try was due in {seconds:.0f} seconds, and there were {limit:.0f} left to wait."
             )
             raise again.error from again
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._sleep(min(left, TICK_SECONDS))
+        while seconds > 0:
+            self._sleep(min(seconds, TICK_SECONDS))
+            seconds -= TICK_SECONDS
             request.checkpoint()
 
     def close(self) -> None:
@@ -223,6 +224,7 @@ class Endpoint:
                 limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
                 self._client = network.client(self._url, self._policy, named=True, limits=limits)
                 make_interruptible(self._client)
+                weakref.finalize(self, self._client.close)  # httpx leaves sockets open when forgotten
             return self._client
 
     def _refuse(self, answer: Answer) -> None:

@@ -6,17 +6,14 @@ Not a transport: it wraps the sockets that httpx opens, and nothing of HTTP is h
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace import request
-
-if TYPE_CHECKING:
-    import httpx
 
 TICK_SECONDS = 0.05  # how long a cancelled run can go unnoticed while a server is silent
 
 
-def make_interruptible(client: httpx.Client) -> None:
+def make_interruptible(client: Any) -> None:
     """Let a run be cancelled while a server is silent: reads wait in ticks and look up between them.
 
     httpx takes no network backend of one's own, so the one of its connection pools is wrapped in

@@ -11,15 +11,24 @@ import difflib
 import json
 import random
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from headrace import request
-from headrace.errors import HeadraceError, InputError, ModelError, ModelRefused, SettingsError, Unavailable
+from headrace.errors import (
+    Cancelled,
+    HeadraceError,
+    InputError,
+    ModelError,
+    ModelRefused,
+    SettingsError,
+    Unavailable,
+)
 from headrace.models import endpoint as http
 from headrace.models.cost import Prices, approximate_tokens, prompt_tokens
+from headrace.models.reading import Finish, Reading
 from headrace.models.sse import events
 from headrace.models.stream import Pieces, TextStream, called
 from headrace.settings import ModelSettings, Policy, environment
@@ -29,7 +38,6 @@ from headrace.types import Completion, Decoding, Message
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 PATH = "/chat/completions"
-_FINISH: Mapping[str, Literal["stop", "length"]] = {"length": "length", "max_tokens": "length"}
 
 
 class RemoteModel:
@@ -95,21 +103,21 @@ class RemoteModel:
                     if not self._adapt(rejected):
                         raise self._explain(rejected) from rejected
                 else:
-                    completion = self._read(data, messages).completion(self)
+                    completion = self._completion(self._read(data), messages)
                     return call.done(completion, retries=attempt)
 
     def stream(self, messages: Sequence[Message], decoding: Decoding) -> TextStream:
         """The answer as it is written. Tried again only while nothing has come."""
         return TextStream(
             lambda: self._pieces(messages, decoding),
-            partial=lambda came: _Reading(messages, text=[came], finish="cancelled").completion(self),
+            partial=lambda came: self._completion(self._reading([came], "cancelled"), messages),
         )
 
     def _pieces(self, messages: Sequence[Message], decoding: Decoding) -> Pieces:
         with called(self.name, messages, decoding, provider=self._provider, stream=True) as call:
             attempt = 0
             while True:
-                reading = _Reading(messages)
+                reading = self._reading()
                 try:
                     with closing(self._streamed(messages, decoding, reading)) as pieces:
                         for piece in pieces:
@@ -117,7 +125,7 @@ class RemoteModel:
                             yield piece
                 except http.Again as again:
                     if reading.finish is not None:  # all of it came; only the goodbye is missing
-                        return call.done(reading.completion(self), retries=attempt)
+                        return call.done(self._completion(reading, messages), retries=attempt)
                     if reading.text:
                         raise self._cut(reading, again.error.message) from again
                     self._endpoint.pause(attempt, again)
@@ -126,7 +134,7 @@ class RemoteModel:
                     if not self._adapt(rejected):
                         raise self._explain(rejected) from rejected
                 else:
-                    return call.done(reading.completion(self), retries=attempt)
+                    return call.done(self._completion(reading, messages), retries=attempt)
 
     # ------------------------------------------------------------------ the request
 
@@ -172,29 +180,48 @@ class RemoteModel:
 
     # ------------------------------------------------------------------ the answer
 
-    def _read(self, data: Any, messages: Sequence[Message]) -> _Reading:
-        reading = _Reading(messages)
-        reading.take(data, "message", self)
+    def _reading(self, text: Sequence[str] = (), finish: Finish | None = None) -> Reading:
+        return Reading(self.name, self._endpoint.shown, self._endpoint.clean, text=list(text), finish=finish)
+
+    def _read(self, data: Any) -> Reading:
+        reading = self._reading()
+        reading.take(data, "message")
         if reading.finish is None and not reading.text:
-            raise self._nonsense(data)
+            raise reading.nonsense(data)
         return reading
 
+    def _completion(self, reading: Reading, messages: Sequence[Message]) -> Completion:
+        """The whole; tokens as the server counted them, else estimated."""
+        tokens = reading.tokens
+        used, written = tokens or (prompt_tokens(messages, self.count), self.count(reading.whole))
+        return Completion(
+            text=reading.whole,
+            model=self.name,
+            finish=reading.finish or "stop",
+            usage=self._prices.usage(used, written),
+            exact=tokens is not None,
+            identity={**self.identity, **reading.said},
+        )
+
     def _streamed(
-        self, messages: Sequence[Message], decoding: Decoding, reading: _Reading
+        self, messages: Sequence[Message], decoding: Decoding, reading: Reading
     ) -> Generator[str, None, None]:
         body = self._request(messages, decoding, stream=True)
         with self._endpoint.open("POST", PATH, body) as answer:
             if answer.media != "text/event-stream":  # a server that does not stream, or a web page
-                whole = self._read(answer.json(), messages)
+                whole = self._read(answer.json())
                 reading.__dict__.update(whole.__dict__)
-                yield "".join(whole.text)
+                yield whole.whole
                 return
             try:
-                for data in events(answer.chunks()):
+                sent = events(answer.chunks())
+                for data in sent:
                     request.checkpoint()
                     if data == "[DONE]":
+                        reading.finish = reading.finish or "stop"
+                        _drain(sent)
                         return
-                    piece = reading.take(self._parsed(data), "delta", self)
+                    piece = reading.take(self._parsed(data), "delta")
                     if piece:
                         yield piece
             except ValueError as error:
@@ -217,15 +244,8 @@ class RemoteModel:
                 hint="The server is at fault; look at its log.",
             ) from error
 
-    def _nonsense(self, data: Any) -> ModelError:
-        said = shorten(json.dumps(data, ensure_ascii=False), 120)
-        return ModelError(
-            f"{self._endpoint.shown!r} answered without a choice: {said!r}.",
-            hint="The server does not speak the chat completions protocol, or failed.",
-        )
-
-    def _cut(self, reading: _Reading, why: str) -> ModelError:
-        came = "".join(reading.text)
+    def _cut(self, reading: Reading, why: str) -> ModelError:
+        came = reading.whole
         return ModelError(
             f"The answer of {self.name!r} was cut off after {len(came)} characters: {why}. "
             f"What came: {shorten(came, 120)!r}.",
@@ -279,70 +299,11 @@ class RemoteModel:
         )
 
 
-class _Reading:
-    """An answer while it comes in."""
-
-    def __init__(
-        self, messages: Sequence[Message], *, text: list[str] | None = None, finish: Any = None
-    ) -> None:
-        self.messages = messages
-        self.text: list[str] = text or []
-        self.finish = finish
-        self.usage: Mapping[str, Any] = {}
-        self.said: dict[str, Any] = {}
-
-    def take(self, data: Any, part: str, model: RemoteModel) -> str:
-        """Add one object of the answer (``part``: message or delta); returns its text."""
-        if not isinstance(data, dict):
-            raise model._nonsense(data)
-        if data.get("error"):
-            said, _ = http.read_error(data)
-            raise ModelError(
-                f"{model.name!r} broke off with an error: {model._endpoint.clean(said)} "
-                f"What came: {shorten(''.join(self.text), 120)!r}.",
-                hint="Try again; if it stays so, look at the server's log.",
-            )
-        if isinstance(data.get("usage"), dict):
-            self.usage = data["usage"]
-        for key in ("system_fingerprint", "model"):
-            if isinstance(data.get(key), str):
-                self.said["served" if key == "model" else key] = data[key]
-        choices = data.get("choices")
-        if not choices:  # the last event of a stream holds the usage only
-            return ""
-        if not isinstance(choices, list) or not isinstance(choices[0], dict):
-            raise model._nonsense(data)
-        finish = choices[0].get("finish_reason")
-        if finish == "content_filter":
-            raise ModelRefused(
-                f"The server's content filter stopped {model.name!r} after {len(''.join(self.text))} "
-                "characters.",
-                hint="Ask in other words, or use another model.",
-            )
-        if finish is not None:
-            self.finish = _FINISH.get(str(finish), "stop")
-        content = (choices[0].get(part) or {}).get("content")
-        if isinstance(content, list):  # a list of parts, of which some are text
-            content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
-        if not isinstance(content, str) or not content:
-            return ""
-        self.text.append(content)
-        return content
-
-    def completion(self, model: RemoteModel) -> Completion:
-        """The whole; tokens as the server counted them, else estimated."""
-        text = "".join(self.text)
-        given = [self.usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
-        exact = all(isinstance(value, int) for value in given)
-        tokens = given if exact else [prompt_tokens(self.messages, model.count), model.count(text)]
-        return Completion(
-            text=text,
-            model=model.name,
-            finish=self.finish or "stop",
-            usage=model._prices.usage(int(tokens[0] or 0), int(tokens[1] or 0)),
-            exact=exact,
-            identity={**model.identity, **self.said},
-        )
+def _drain(sent: Iterator[str]) -> None:
+    """Read to the end of the stream, so that the connection can be used again; without patience."""
+    with suppress(Cancelled), request.context(deadline=0.2):
+        for _ in sent:
+            pass
 
 
 def open_remote(

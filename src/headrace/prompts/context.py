@@ -95,17 +95,17 @@ def build_prompt(
             hint="Shorten the question or the history, ask for fewer new tokens, or use a model with a "
             "longer window.",
         )
-    kept: tuple[int, ...] = ()
-    dropped: list[int] = []
+    kept, dropped = tuple(range(1, len(passages) + 1)), []
     if room is None:
-        kept = tuple(range(1, len(passages) + 1))
         messages, tokens = drawing.draw(kept)
-    for number in range(1, len(passages) + 1) if room is not None else ():
-        with_it, longer = drawing.draw((*kept, number))
-        if longer <= (room or 0):
-            kept, messages, tokens = (*kept, number), with_it, longer
-        else:
-            dropped.append(number)
+    else:
+        candidates, kept = kept, ()
+        for number in candidates:
+            with_it, longer = drawing.draw((*kept, number))
+            if longer <= room:
+                kept, messages, tokens = (*kept, number), with_it, longer
+            else:
+                dropped.append(number)
     return Prompt(
         messages=messages,
         template=template.hash,

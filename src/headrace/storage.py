@@ -69,12 +69,13 @@ class Sink(Protocol):
         """All sources whose reading was finished, by absolute path."""
         ...
 
-    def put(self, documents: Sequence[Document], source: Source | None = None) -> PutResult:
-        """Write documents, each whole (text, chunks, vectors), in one commit.
+    def put(
+        self, documents: Sequence[Document], source: Source | Sequence[Source | None] | None = None
+    ) -> PutResult:
+        """Write documents, each whole (text, chunks, vectors) in one commit; unchanged ones are skipped.
 
-        Documents of several small files come in one call, to keep embedding batches full: then
-        ``source`` is None here, and each file's :meth:`finish` claims its documents by id. A
-        document whose content is there already costs no embedding and counts as unchanged.
+        Documents of several small files come in one call, to keep embedding batches full:
+        ``source`` is the file of all, or one per document. Many documents make several commits.
         """
         ...
 
@@ -86,10 +87,17 @@ class Sink(Protocol):
         """
         ...
 
+    def finish_all(self, sources: Sequence[tuple[Source, Sequence[str]]]) -> int:
+        """:meth:`finish` for many small files, in one commit (each commit waits for the disk)."""
+        ...
+
     def remove(self, path: str) -> int:
         """Remove a source (absolute path) and its documents; returns how many documents."""
         ...
 
     def publish(self, name: str | None = None) -> int:
-        """Seal, bring the word index up to date, publish a version; returns its number."""
+        """Seal, bring the word index up to date, publish a version; returns its number.
+
+        Where nothing was committed since the last version, that one's number, at no cost.
+        """
         ...

@@ -238,8 +238,7 @@ def prune(name: str, keep: int, as_json: bool) -> None:
     """Free the room of deleted and replaced documents that no kept version needs."""
     from headrace.resources.handles import KnowledgeBase
 
-    engine = KnowledgeBase(name).engine()
-    found = engine.prune(keep_versions=keep)
+    found = KnowledgeBase(name).prune(keep_versions=keep)
     if as_json:
         print_json(found)
     else:
@@ -257,7 +256,7 @@ def versions(name: str, as_json: bool) -> None:
     """The published versions of a knowledge base."""
     from headrace.resources.handles import KnowledgeBase
 
-    rows = KnowledgeBase(name).engine().versions()
+    rows = KnowledgeBase(name).versions()
     if as_json:
         print_json(rows)
         return

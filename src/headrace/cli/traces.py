@@ -60,7 +60,7 @@ def list_(limit: int, app: str | None, status: str | None, as_json: bool) -> Non
                     row.app,
                     row.status,
                     f"{row.seconds:.2f}",
-                    shorten(row.summary, 60),
+                    shorten(row.question, 60),
                 ]
                 for row in rows
             ],

@@ -22,8 +22,19 @@ def read_questions(path: Path) -> list[str]:
 
 
 def questions_about(kb: KnowledgeBase, count: int = 5) -> list[str]:
-    """Questions made from the deepest headings of documents spread over the knowledge base."""
-    headings = kb.engine().headings()
-    step = max(1, len(headings) // count)
-    chosen = headings[::step][:count]
-    return [f"What do the documents say about {heading.split(' > ')[-1]}?" for heading in chosen]
+    """Questions made from headings of documents spread over the knowledge base."""
+    headings: list[str] = []
+    with kb.engine().store.snapshot() as snapshot:
+        ids = list(snapshot.ids())
+        for id in ids[:: max(1, len(ids) // (4 * count))]:
+            document = snapshot.get(id)
+            if document is not None and document.sections:
+                deepest = max(document.sections, key=lambda section: section.level)
+                headings.append(deepest.title)
+            elif document is not None:
+                headings.append(str(document.metadata.get("title", id)))
+    chosen = list(dict.fromkeys(headings))
+    return [
+        f"What do the documents say about {title}?"
+        for title in chosen[:: max(1, len(chosen) // count)][:count]
+    ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace import plugins
+from headrace import __version__, plugins
 from headrace.errors import HeadraceError, InputError, NotFound, Unavailable
 from headrace.resources import bindings, pool
 from headrace.resources.handles import Handle, KnowledgeBase, ModelHandle
@@ -103,6 +103,11 @@ def engine(handle: KnowledgeBase, *, create: bool = False) -> Engine:
     target = bindings.current().resolve(handle)
     if not isinstance(target, KnowledgeBase):
         return target  # type: ignore[no-any-return]  # a ready object took its place
+    return _engine_of(target, create)
+
+
+def _engine_of(target: KnowledgeBase, create: bool = False) -> Engine:
+    """The opened knowledge base, whatever the bindings say."""
     folder = target.folder
     if not create and not (folder / "kb.sqlite").is_file():
         names = known_knowledge_bases(target.root)
@@ -176,8 +181,27 @@ def ingest(
             prune=prune,
             drop_duplicates=drop_duplicates,
             progress=progress,
-            reader_identity=opened.reader_identity(),
+            reader_identity=_reader_identity(load(Path(handle.root)), opened),
         )
+
+
+def _reader_identity(settings: Settings, opened: Engine) -> str:
+    """What decides whether an unchanged file must be read again: readers, splitting, tokenizer.
+
+    Found without loading the embedder, so that an ingest with nothing to do stays cheap.
+    """
+    stored = opened.store.meta().embedder or embedder_identity(settings, settings.embedder.precision)
+    tokenizer = (stored or {}).get("tokenizer", "words")
+    return f"readers-1 {__version__} {settings.kb.chunk_tokens}/{settings.kb.chunk_overlap} {tokenizer}"
+
+
+def prune(handle: KnowledgeBase, keep_versions: int) -> Any:
+    """Free what no kept version needs (see KnowledgeBase.prune)."""
+    from headrace.search.compact import prune as compact
+
+    opened = engine(handle)
+    with opened.writer(wait=10.0) as writer:
+        return compact(writer, keep_versions=keep_versions)
 
 
 # --------------------------------------------------------------------------- models
@@ -226,6 +250,11 @@ def model(handle: ModelHandle) -> Model:
         if target is None:
             raise _unavailable(handle)
         return target  # type: ignore[no-any-return]  # a ready Model took its place
+    return _model_of(target)
+
+
+def _model_of(target: ModelHandle) -> Model:
+    """The model, whatever the bindings say."""
     settings = load(Path(target.root))
     named = _model_settings(target, settings)
     if named is None:
@@ -265,7 +294,7 @@ def identity(handle: Handle) -> Mapping[str, Any]:
         target = ModelHandle(target, root=handle.root)
     if isinstance(target, KnowledgeBase):
         try:
-            seen = engine(target).version()
+            seen = _engine_of(target).version()
         except NotFound:
             return {"missing": True}
         return {
@@ -277,10 +306,10 @@ def identity(handle: Handle) -> Mapping[str, Any]:
             "follow": target.follow,
         }
     if isinstance(target, ModelHandle):
-        if not model_is_configured(target):
+        if _model_settings(target, load(Path(target.root))) is None:
             return {"unavailable": True}
         try:
-            return model(target).identity
+            return _model_of(target).identity
         except HeadraceError as error:
             return {"unavailable": True, "why": error.code}
     return dict(getattr(target, "identity", {"object": type(target).__name__}))

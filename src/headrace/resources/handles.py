@@ -197,6 +197,16 @@ class KnowledgeBase(Handle):
         """Which contents a search would see now."""
         return self.engine().version()
 
+    def versions(self) -> list[Any]:
+        """The published versions, oldest first."""
+        return list(self.engine().store.versions())
+
+    def prune(self, *, keep_versions: int = 1) -> Any:
+        """Free the room of deleted and replaced documents that no kept version needs."""
+        from headrace.resources import build
+
+        return build.prune(self, keep_versions)
+
     def check(self, *, repair: bool = False) -> list[Any]:
         """What is wrong with it: a list of findings, empty when sound. ``repair`` mends derived data."""
         return list(self.engine().check(repair=repair))

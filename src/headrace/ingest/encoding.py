@@ -58,9 +58,9 @@ def decode_with_name(data: bytes, name: str) -> tuple[str, str]:
     if any(data.startswith(magic) for magic, _ in _KINDS):
         raise _binary(data, name)
     if b"\0" in data:
-        if (codec := _wide(data)) is not None:
+        if (wide := _wide(data)) is not None:
             try:
-                return data.decode(codec), codec
+                return data.decode(wide), wide
             except UnicodeDecodeError as error:
                 raise _binary(data, name) from error
         raise _binary(data, name)

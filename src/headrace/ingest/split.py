@@ -71,10 +71,11 @@ class StructureSplitter:
 
     def split(self, document: Document) -> list[Chunk]:
         """The chunks in order. Together they cover all of the text that is not white space."""
+        key = document.key  # a hash of everything where the document has no id: once is enough
         cutter = _Cutter(document, self._offsets, self._budget, self._overlap)
         return [
             Chunk(
-                document=document.key,
+                document=key,
                 ordinal=ordinal,
                 start=start,
                 end=end,

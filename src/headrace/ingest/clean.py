@@ -1,0 +1,175 @@
+"""Which documents say the same: exact duplicates by hash, near ones by MinHash. Drops nothing.
+
+A. Broder, "On the resemblance and containment of documents", 1997: the share of minima that two
+texts' shingle sets have in common estimates their Jaccard similarity. Candidates come from
+banding (locality-sensitive hashing); of each minimum only 8 bits are kept (P. Li and C. König,
+"b-Bit minwise hashing", 2010), 128 bytes a document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.text import normalise
+
+SHINGLE = 5  # words
+MINIMA = 128
+BANDS = 16  # of 8 minima: a pair of similarity 0.85 is met with probability 0.99
+THRESHOLD = 0.85
+SHORTEST = 20  # words; shorter texts are compared exactly only
+_BLOCK = 4096  # shingles hashed at once: bounds the memory of a large text
+_RUN = 2048  # documents per sorted run of the index
+
+_random = np.random.default_rng(1997)
+_A = _random.integers(1, 2**63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_B = _random.integers(0, 2**63, MINIMA, dtype=np.uint64)
+_BAND = _random.integers(1, 2**63, (BANDS, MINIMA // BANDS), dtype=np.uint64) | np.uint64(1)
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_WORD_BYTE = np.array([c >= 128 or chr(c).isalnum() for c in range(256)])
+
+Signature = NDArray[np.uint32]
+
+
+class Duplicates:
+    """Tells of each text whether it was seen before, and gathers the groups.
+
+    Memory is about 0.5 kB per distinct text. Only the first of a group is compared with.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._threshold = threshold
+        self._exact: dict[bytes, int] = {}
+        self._ids: list[str] = []  # of the texts that are first of their kind
+        self._groups: dict[int, list[str]] = {}
+        self._index = _Bands()
+
+    def add(self, id: str, text: str) -> str | None:
+        """The id of the earlier text that this one repeats, or None where it is new."""
+        key = hashlib.blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        first = self._exact.get(key)
+        minima = None
+        if first is None:
+            minima = signature(text)
+            if minima is not None:
+                first = self._index.find(minima, self._threshold)
+        if first is not None:
+            if self._ids[first] != id:  # the same file named twice is no duplicate of itself
+                self._groups.setdefault(first, [self._ids[first]]).append(id)
+            return self._ids[first]
+        number = len(self._ids)
+        self._ids.append(id)
+        self._exact[key] = number
+        if minima is not None:
+            self._index.add(minima, number)
+        return None
+
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of two or more, first seen first."""
+        return tuple(tuple(ids) for _, ids in sorted(self._groups.items()))
+
+
+def signature(text: str) -> Signature | None:
+    """(MINIMA,) minima over the text's word shingles; None for a text of fewer than 20 words."""
+    shingles = _shingles(text)
+    if len(shingles) < SHORTEST - SHINGLE + 1:
+        return None
+    least = np.full(MINIMA, np.iinfo(np.uint32).max, np.uint32)
+    for start in range(0, len(shingles), _BLOCK):
+        hashed = shingles[start : start + _BLOCK, None] * _A + _B
+        np.minimum(least, (hashed >> np.uint64(32)).astype(np.uint32).min(axis=0), out=least)
+    return least
+
+
+def resemblance(one: Signature, other: Signature) -> float:
+    """Estimated Jaccard similarity of the shingle sets behind two signatures (s.d. ≤ 0.045)."""
+    return float((one == other).mean())
+
+
+def _shingles(text: str) -> NDArray[np.uint64]:
+    """A hash per run of SHINGLE words, duplicates left out. Case and punctuation do not count."""
+    data = np.frombuffer(text.lower().encode("utf-8", "surrogatepass"), np.uint8)
+    inside = _WORD_BYTE[data]
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
+    starts, ends = edges[0::2], edges[1::2]
+    if len(starts) < SHINGLE:
+        return np.empty(0, np.uint64)
+    # polynomial hash of every word by prefix sums: sum(byte · base^place) / base^start (mod 2^64)
+    powers = np.full(len(data) + 1, _BASE)
+    powers[0] = 1
+    np.cumprod(powers, out=powers)
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[:-1], out=sums[1:])
+    inverse = np.full(len(data) + 1, np.uint64(pow(int(_BASE), -1, 2**64)))
+    inverse[0] = 1
+    np.cumprod(inverse, out=inverse)
+    words = _mix((sums[ends] - sums[starts]) * inverse[starts])
+    runs = np.zeros(len(words) - SHINGLE + 1, np.uint64)
+    for place in range(SHINGLE):
+        runs = _mix(runs * _BASE + words[place : len(words) - SHINGLE + 1 + place])
+    return np.unique(runs)
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+class _Bands:
+    """Documents by bands of their signature: a small dict of the newest, sorted runs of the rest."""
+
+    def __init__(self) -> None:
+        self._recent: dict[int, int] = {}
+        self._runs: list[tuple[NDArray[np.uint64], NDArray[np.int32]]] = []
+        self._short = np.empty((0, MINIMA), np.uint8)
+        self._numbers: dict[int, int] = {}
+        self._size = 0
+
+    def find(self, minima: Signature, threshold: float) -> int | None:
+        """The best earlier document at or above the threshold."""
+        keys = _keys(minima)
+        candidates = {self._recent[k] for k in keys.tolist() if k in self._recent}
+        for sorted_keys, rows in self._runs:
+            at = np.searchsorted(sorted_keys, keys)
+            at[at == len(sorted_keys)] = 0
+            candidates.update(rows[at[sorted_keys[at] == keys]].tolist())
+        if not candidates:
+            return None
+        rows_ = np.fromiter(sorted(candidates), np.int64)
+        same = (self._short[rows_] == minima.astype(np.uint8)).mean(axis=1)
+        estimate = (same - 1 / 256) / (1 - 1 / 256)  # 8 bits agree by chance once in 256
+        best = int(np.argmax(estimate))
+        return self._numbers[int(rows_[best])] if estimate[best] >= threshold else None
+
+    def add(self, minima: Signature, number: int) -> None:
+        if self._size == len(self._short):
+            self._short = np.concatenate(
+                [self._short, np.empty((max(256, self._size // 2), MINIMA), np.uint8)]
+            )
+        self._short[self._size] = minima.astype(np.uint8)
+        self._numbers[self._size] = number
+        for key in _keys(minima).tolist():
+            self._recent.setdefault(key, self._size)
+        self._size += 1
+        if self._size % _RUN == 0:
+            self._seal()
+
+    def _seal(self) -> None:
+        keys = np.fromiter(self._recent, np.uint64, len(self._recent))
+        rows = np.fromiter(self._recent.values(), np.int32, len(self._recent))
+        self._recent.clear()
+        while self._runs and len(self._runs[-1][0]) <= 2 * len(keys):  # few runs: merge like sizes
+            older = self._runs.pop()
+            keys, rows = np.concatenate([older[0], keys]), np.concatenate([older[1], rows])
+        order = np.argsort(keys, kind="stable")
+        self._runs.append((keys[order], rows[order]))
+
+
+def _keys(minima: Signature) -> NDArray[np.uint64]:
+    """(BANDS,) one hash per band."""
+    banded = minima.reshape(BANDS, -1).astype(np.uint64)
+    return _mix((banded * _BAND).sum(axis=1) + np.arange(BANDS, dtype=np.uint64))

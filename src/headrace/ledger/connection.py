@@ -18,6 +18,9 @@ from headrace.ledger.migrations import check, migrate
 BUSY_SECONDS = 10.0
 _CODE = 0xFF  # SQLite's extended result codes keep the plain one in the low byte
 
+# What a full disk or a limit on file sizes looks like besides SQLITE_FULL.
+_NO_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
 
 def explain(error: sqlite3.Error, path: Path) -> HeadraceError:
     """The Headrace error for what SQLite reported about the ledger at ``path``."""
@@ -31,7 +34,7 @@ def explain(error: sqlite3.Error, path: Path) -> HeadraceError:
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Locked(f"The ledger {name} was busy for {BUSY_SECONDS:g} seconds: {error}.")
-    if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_WRITE:
+    if code == sqlite3.SQLITE_FULL or extended in _NO_ROOM:
         return DiskFull(f"The ledger {name} could not grow: {error}.")
     return StateError(
         f"The ledger {name} cannot be used: {error}.",

@@ -25,7 +25,7 @@ KEPT = frozenset(
     severity sha256 splitter status template tokenizer tool trace_id unit version weights where""".split()
 )
 # Names whose whole value is the author's or the user's own, whatever it is made of.
-OPAQUE = frozenset("arguments expectations input inputs metadata output result".split())
+OPAQUE = frozenset("arguments expectations filter filters input inputs metadata output params result".split())
 _ANSWER = frozenset(Answer.__dataclass_fields__)
 
 

@@ -23,6 +23,7 @@ from headrace.ledger.connection import explained, open_for_reading, open_for_wri
 from headrace.ledger.feedback import By, FeedbackCount
 from headrace.ledger.records import TraceRow, settled, unpack
 from headrace.ledger.retention import Forgotten
+from headrace.ledger.transaction import transaction
 from headrace.ledger.writer import Writer
 from headrace.settings import LedgerSettings
 from headrace.tracing import new_id
@@ -91,8 +92,14 @@ class Ledger:
 
         Inputs and output are taken as they are now; everything else is the ledger's to read later.
         """
-        if self.settings.enabled:
-            self._writer.put((trace, settled(trace.inputs), settled(trace.output)))
+        if not self.settings.enabled:
+            return
+        try:
+            item = (trace, settled(trace.inputs), settled(trace.output))
+        except Exception as error:  # noqa: BLE001  an application's own objects; the answer goes on
+            self._writer.refuse(error)
+        else:
+            self._writer.put(item)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait (at most ``timeout`` seconds) until what was recorded is committed.
@@ -195,14 +202,8 @@ class Ledger:
                 at=at,
                 id=feedback.id or new_id(at),
             )
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(connection):
                 votes.insert(connection, vote)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
             return vote
 
     def feedback(self, trace_id: str) -> list[Feedback]:

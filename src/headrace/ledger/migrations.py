@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from headrace.errors import Corrupt, NewerVersion
+from headrace.ledger.transaction import transaction
 
 APPLICATION_ID = 0x48524C47  # "HRLG"
 
@@ -51,8 +53,12 @@ def check(connection: sqlite3.Connection, path: Path, known: int = len(MIGRATION
 
     Raises NewerVersion naming both versions, Corrupt where it is a database of something else.
     """
-    owner, version = _number(connection, "application_id"), _number(connection, "user_version")
-    if owner == 0 and version == 0 and _number(connection, "schema_version") == 0:
+    # The three numbers of one moment: another process may just be making the tables.
+    with nullcontext() if connection.in_transaction else transaction(connection, write=False):
+        owner = _number(connection, "application_id")
+        version = _number(connection, "user_version")
+        empty = _number(connection, "schema_version") == 0
+    if owner == 0 and version == 0 and empty:
         return 0
     if owner != APPLICATION_ID:
         raise Corrupt(
@@ -73,15 +79,10 @@ def migrate(
     """Bring the database to the newest step, each step whole or not at all; safe among processes."""
     if check(connection, path, len(migrations)) == len(migrations):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         version = check(connection, path, len(migrations))  # another process may have been quicker
         for statements in migrations[version:]:
             for statement in statements:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(migrations)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

@@ -15,6 +15,7 @@ import hmac
 import sqlite3
 from dataclasses import dataclass
 
+from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
 
 STEP = 500  # rows in one transaction, so that other processes get their turn
@@ -74,19 +75,13 @@ def forget_user(connection: sqlite3.Connection, user: str, now: float) -> Forgot
     """
     (key,) = connection.execute("SELECT value FROM secrets WHERE name = 'key'").fetchone()
     mark = hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         mine = "SELECT id FROM traces WHERE user = ?"
         votes = connection.execute(
             f"DELETE FROM feedback WHERE user = ? OR trace_id IN ({mine})", (user, user)
         ).rowcount
         traces = connection.execute("DELETE FROM traces WHERE user = ?", (user,)).rowcount
         connection.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (mark, now, traces, votes))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     give_back(connection)
     # The log still has the pages as they were before; an empty log has nothing.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -95,7 +90,8 @@ def forget_user(connection: sqlite3.Connection, user: str, now: float) -> Forgot
 
 def give_back(connection: sqlite3.Connection) -> None:
     """Return the pages of removed rows to the file system."""
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    # executescript steps to the end; execute would free one page and stop.
+    connection.executescript("PRAGMA incremental_vacuum")
 
 
 def _ids(connection: sqlite3.Connection, where: str, values: tuple[float, ...]) -> list[str]:
@@ -105,16 +101,9 @@ def _ids(connection: sqlite3.Connection, where: str, values: tuple[float, ...]) 
 
 def _remove(connection: sqlite3.Connection, identities: list[str]) -> int:
     marks = ", ".join("?" * len(identities))
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         connection.execute(f"DELETE FROM feedback WHERE trace_id IN ({marks})", identities)
-        removed = connection.execute(f"DELETE FROM traces WHERE id IN ({marks})", identities).rowcount
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return removed
+        return connection.execute(f"DELETE FROM traces WHERE id IN ({marks})", identities).rowcount
 
 
 def _used(connection: sqlite3.Connection) -> int:

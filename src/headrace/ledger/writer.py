@@ -34,6 +34,7 @@ from headrace.ledger import retention
 from headrace.ledger.connection import explain, open_for_writing
 from headrace.ledger.content import without_content
 from headrace.ledger.records import COLUMNS, to_row, with_settled
+from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
 from headrace.types import Trace
 
@@ -91,6 +92,13 @@ class Writer:
             self._drop(1)
             return
         self._queue.put(item)
+        if self._thread is None:
+            self._start()
+
+    def refuse(self, error: Exception) -> None:
+        """Count a trace that its caller could not hand over."""
+        self._refuse(error)
+        self._queue.put(_Marker())  # wakes the thread, which stores the count
         if self._thread is None:
             self._start()
 
@@ -216,8 +224,7 @@ class Writer:
         for item in items:
             self._make_row(item)
         dropped = self._dropped
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             connection.executemany(_INSERT, self._rows)
             if dropped:
                 connection.execute(
@@ -225,11 +232,6 @@ class Writer:
                     "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
                     (dropped,),
                 )
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
         self._rows = []
         self._drop(-dropped)
 
@@ -242,10 +244,11 @@ class Writer:
                 trace = without_content(trace, self._opened[2])
             self._rows.append(to_row(trace, content=content))
         except Exception as error:  # noqa: BLE001  an application's own objects are turned to JSON here
-            self._drop(1)
-            self._report(
-                f"A trace was dropped, it cannot be written as JSON: {type(error).__name__}: {error}"
-            )
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        self._drop(1)
+        self._report(f"A trace was dropped, it cannot be written as JSON: {type(error).__name__}: {error}")
 
     def _connection(self) -> sqlite3.Connection:
         """The open connection; a new one where the file was taken away meanwhile."""

@@ -92,6 +92,7 @@ Node = Test | Not | Group
 
 
 _NAME = re.compile(r"[^\W\d][\w-]*")
+_WAY = re.compile(r"(?:[^\W\d][\w-]*|`[^`]+`)(?:\.(?:[^\W\d][\w-]*|`[^`]+`))*")
 
 
 def _shown_step(steps: tuple[str, ...], step: str) -> str:
@@ -154,9 +155,15 @@ class Parser:
                 f"The filter has {len(source):,} characters; {_LONGEST:,} are the most.",
                 hint="Give long lists as a dict: filters={'id': [...]}.",
             )
-        self.tokens = self._tokens()
+        self._read: list[_Token] | None = None
         self.next = 0
         self.tests = 0
+
+    @property
+    def tokens(self) -> list[_Token]:
+        if self._read is None:
+            self._read = self._tokens()
+        return self._read
 
     def _tokens(self) -> list[_Token]:
         found, at, end = [], 0, len(self.source.rstrip())
@@ -166,9 +173,9 @@ class Parser:
             assert match.lastgroup is not None
             kind, text, start = match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)
             if kind == "wrong":
-                closed = text not in "'\"`"
+                opening = text in "'\"`"
                 self._fail(
-                    start, f"{text!r} means nothing here" if closed else f"this {text} is never closed"
+                    start, f"this {text} is never closed" if opening else f"{text!r} means nothing here"
                 )
             low = _SAME.get(text.lower(), text.lower())
             if (kind == "name" and low in _WORDS) or low in ("and", "or", "not"):
@@ -209,13 +216,8 @@ class Parser:
         return node
 
     def only_key(self) -> Key:
-        """The expression is one key and nothing else: keys of a dict."""
-        if not _NAME.match(self.source) and "`" not in self.source:
-            return Key((self._step(self.source, 0),))
-        key = self._key()
-        if self.tokens[self.next].kind != "end":
-            self._expected("'.' or the end of the key (put other characters into backticks)")
-        return key
+        """A key and nothing else, for dicts: what is not written as a path of names is one name."""
+        return self._key() if _WAY.fullmatch(self.source) else Key((self._step(self.source, 0),))
 
     def _either(self, depth: int) -> Node:
         items = [self._both(depth)]

@@ -67,7 +67,8 @@ def parse(filters: Filters) -> Node:
             f"filters={filters!r:.80} is neither a text nor a dict.",
             hint="Write filters=\"year >= 2020 and topic in ('a', 'b')\" or filters={'topic': 'a'}.",
         )
-    return Group("and", tuple(_equality(name, value) for name, value in filters.items()))
+    items = tuple(_equality(name, value) for name, value in filters.items())
+    return items[0] if len(items) == 1 else Group("and", items)
 
 
 def _equality(name: Any, value: Any) -> Node:

@@ -51,18 +51,19 @@ def check(
 
     ``repair`` puts derived data right; lost vectors need ``embedder`` for it.
     """
-    with open_writer(
-        store, embedder=embedder, splitter=_no_splitter, words=words, wait=wait, progress=progress
-    ) as writer:
-        try:
-            with schema.translated(store.path):
-                found = [*_truth(writer.sql)]
-                if any(damage.name == "database" for damage in found):
-                    return found
-                found += [*_counters(writer, repair), *_vectors(writer, repair), *_words(writer, repair)]
+    try:
+        with (
+            open_writer(
+                store, embedder=embedder, splitter=_no_splitter, words=words, wait=wait, progress=progress
+            ) as writer,
+            schema.translated(store.path),
+        ):
+            found = [*_truth(writer.sql)]
+            if any(damage.name == "database" for damage in found):
                 return found
-        except Corrupt as error:
-            return [Damage(name="database", message=error.message)]
+            return [*found, *_counters(writer, repair), *_vectors(writer, repair), *_words(writer, repair)]
+    except Corrupt as error:
+        return [Damage(name="database", message=error.message)]
 
 
 def _no_splitter() -> Splitter:
@@ -155,7 +156,7 @@ def _vectors(writer: Writer, repair: bool) -> Iterator[Damage]:
     """Every chunk has its vector exactly once, or stands in `missing`."""
     sql, folder = writer.sql, writer.store.maps.folder
     meta = records.read_meta(sql)
-    able = repair and writer.can_embed(meta.embedder)
+    able = repair and writer.embedder() is not None
     bad: list[tuple[Segment, str]] = []
     sealed: list[NDArray[np.int64]] = []
     for segment in records.read_segments(sql):
@@ -194,7 +195,7 @@ def _vectors(writer: Writer, repair: bool) -> Iterator[Damage]:
             yield Damage(
                 name=name, message=f"{len(seqs)} chunks {what}: {_some(seqs)}.", repair=how, repaired=again
             )
-    if needed and not again and meta.embedder is not None:
+    if needed and not again and (able or meta.embedder is not None):
         yield Damage(
             name="not embedded",
             message=f"{needed} chunks were written without an embedder and are found by words only.",

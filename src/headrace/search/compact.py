@@ -57,7 +57,7 @@ def prune(
         kept = records.read_segments(sql)
         store.maps.forget(kept)
         segments.remove_strays(store.maps.folder, (s.file for s in kept))
-        if vacuum and (gone or versions):
+        if vacuum and (len(gone) or versions):
             sql.execute("VACUUM")
         sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Pruned(

@@ -215,10 +215,6 @@ class Writer:
             self._embedder = opened
         return self._embedder
 
-    def can_embed(self, stored: Mapping[str, Any] | None) -> bool:
-        """Whether there is an embedder for the stored vectors; opens it. EmbedderMismatch."""
-        return stored is not None and self.embedder() is not None
-
     def splitter(self) -> Splitter:
         """The splitter, opened at its first use."""
         if self._splitter is None:

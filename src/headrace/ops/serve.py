@@ -72,22 +72,24 @@ class Admission:
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
+        # Not wait_for: in Python 3.11 it swallows a cancellation that meets a result.
         try:
-            await asyncio.wait_for(asyncio.shield(place), self.wait)
-        except (TimeoutError, asyncio.CancelledError) as problem:
-            if place.done() and place.exception() is None:
-                if isinstance(problem, TimeoutError):
-                    return  # the place came up in the same moment
-                self.leave()
-            elif place in self._waiting:
+            await asyncio.wait({place}, timeout=self.wait)
+        except asyncio.CancelledError:
+            if place in self._waiting:
                 self._waiting.remove(place)
-            if isinstance(problem, TimeoutError):
-                raise WaitedTooLong(
-                    f"No place came up within {self.wait:g} s.",
-                    hint="Try again after the time in Retry-After.",
-                    retry_after=self.retry_after,
-                ) from None
+            elif place.done() and place.exception() is None:
+                self.leave()  # it was given the place in the same moment
             raise
+        if place.done():
+            place.result()
+            return
+        self._waiting.remove(place)
+        raise WaitedTooLong(
+            f"No place came up within {self.wait:g} s.",
+            hint="Try again after the time in Retry-After.",
+            retry_after=self.retry_after,
+        )
 
     def leave(self, seconds: float | None = None) -> None:
         """Give a place back; it passes to the first who waits."""
@@ -245,7 +247,9 @@ class Desk:
                 ):
                     value = work(job)
             except BaseException as problem:  # noqa: BLE001 - carried to the event loop and raised there
-                error = problem if isinstance(problem, Exception) else RuntimeError(repr(problem))
+                # A future takes neither StopIteration nor what would end the loop (SystemExit).
+                fits = isinstance(problem, Exception) and not isinstance(problem, StopIteration)
+                error = problem if fits else RuntimeError(repr(problem))
             _tell(loop, lambda: ended(value, error))
 
         self._workers.submit(run)
@@ -253,19 +257,18 @@ class Desk:
 
     async def _finish(self, job: Job) -> Any:
         """The job's value within the time limit; cancels it otherwise."""
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(
-                asyncio.shield(job.done), max(0.0, job.ends - asyncio.get_running_loop().time())
-            )
-        except TimeoutError:
-            if job.done.done():
-                raise  # the application's own TimeoutError
-            self._ran_too_long(job)
+            await asyncio.wait({job.done}, timeout=max(0.0, job.ends - loop.time()))
         except asyncio.CancelledError:
             job.token.cancel("nobody waits for it any more")
             raise
-        except Cancelled as problem:
-            if isinstance(problem, RanTooLong) or job.ends <= asyncio.get_running_loop().time() + 0.05:
+        if not job.done.done():
+            self._ran_too_long(job)
+        try:
+            return job.done.result()
+        except Cancelled:
+            if job.ends <= loop.time() + 0.05:  # it saw the deadline before we did
                 self._ran_too_long(job)
             raise
 

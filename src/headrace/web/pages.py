@@ -242,10 +242,15 @@ def _local(target: str) -> str:
 # --------------------------------------------------------------------------- errors of all routes
 
 
-async def on_error(request: Request, error: Exception) -> Response:
+def failed(request: Request, error: Exception) -> Response:
     """Where a person looks, a page; else JSON."""
     from headrace.web.respond import error_response
 
     if wants_html(request) and not request.url.path.startswith("/v1/"):
         return error_page(request, error)
     return error_response(request, error)
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """:func:`failed`, as Starlette wants it."""
+    return failed(request, error)

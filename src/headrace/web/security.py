@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headrace.errors import Forbidden, HeadraceError, TooLarge, Untrusted
 from headrace.network import is_loopback
 from headrace.ops.serve import Caller
-from headrace.web.respond import error_response, wants_html
+from headrace.web.respond import error_response, log, wants_html
 from headrace.web.site import Site
 
 SESSION = "headrace_session"
@@ -71,8 +71,16 @@ def same_key(given: str, key: str) -> bool:
 class Door:
     """See the module. ``routes`` maps endpoints to the route patterns that metrics are labelled with."""
 
-    def __init__(self, inner: ASGIApp, *, site: Site, routes: Mapping[object, str]) -> None:
+    def __init__(
+        self,
+        inner: ASGIApp,
+        *,
+        site: Site,
+        routes: Mapping[object, str],
+        on_error: Callable[[Request, Exception], Response],
+    ) -> None:
         self.inner = inner
+        self.on_error = on_error
         self.site = site
         self.routes = routes
         self.limit = int(site.settings.serve.body_mb * 1024 * 1024)
@@ -83,15 +91,15 @@ class Door:
             await self.inner(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 500
+        status, started = 500, False
         connection = HTTPConnection(scope)
         session = connection.cookies.get(SESSION, "")
         fresh = "" if _is_session(session) else secrets.token_hex(16)
 
         async def guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 self._seal(scope, MutableHeaders(scope=message), fresh)
             await send(message)
 
@@ -100,7 +108,13 @@ class Door:
             if response is not None:
                 await response(scope, receive, guarded)
             else:
-                await self.inner(scope, self._limited(receive), guarded)
+                try:
+                    await self.inner(scope, self._limited(receive), guarded)
+                except Exception as problem:
+                    log.exception("a request failed: %s %s", scope["method"], scope["path"])
+                    if started:
+                        raise  # only closing the connection can still tell the client
+                    await self.on_error(Request(scope), problem)(scope, receive, guarded)
         finally:
             route = self.routes.get(scope.get("endpoint"), "other")
             self.site.metrics.request(route, status, time.perf_counter() - began)

@@ -84,11 +84,10 @@ def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
     made = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Door, site=site, routes=labels)],
+        middleware=[Middleware(Door, site=site, routes=labels, on_error=pages.failed)],
         exception_handlers={
             HeadraceError: pages.on_error,
             HTTPException: pages.on_error,
-            Exception: pages.on_error,
         },
     )
     made.state.site = site

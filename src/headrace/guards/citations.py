@@ -208,3 +208,10 @@ def is_refusal(text: str, refusal: str = "") -> bool:
     if refusal and normalise(refusal).strip(" .!").replace("’", "'") in plain:
         return True
     return len(words(text)) <= _SHORT_REFUSAL and _REFUSING.search(plain) is not None
+
+
+def without_references(text: str) -> str:
+    """The text without its citations, white space collapsed: what it says."""
+    for reference in reversed(references(text)):
+        text = text[: reference.start] + " " + text[reference.end :]
+    return " ".join(text.split())

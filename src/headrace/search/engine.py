@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.protocols import Embedder, Progress, Splitter
+    from headrace.search.check import Damage
     from headrace.search.snapshot import Snapshot
     from headrace.search.writer import Writer
 
@@ -375,19 +376,11 @@ class Engine:
         """Size and state."""
         return self.store.info()
 
-    def check(self, *, repair: bool = False) -> list[Any]:
+    def check(self, *, repair: bool = False) -> list[Damage]:
         """What is wrong, empty when sound; ``repair`` makes derived data again from the texts."""
         from headrace.search.check import check
 
-        return list(
-            check(
-                self.store,
-                words=self.words,
-                embedder=self._embedder,
-                splitter=self._splitter,
-                repair=repair,
-            )
-        )
+        return list(check(self.store, self.words, embedder=self._embedder, repair=repair))
 
     def _named(self, version: KnowledgeVersion) -> KnowledgeVersion:
         return replace(version, name=self.name)

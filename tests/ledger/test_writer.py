@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -177,6 +178,34 @@ def test_a_full_queue_drops_counts_and_never_blocks(
     assert ledger.close()
     again = Ledger.open(ledger.path, LedgerSettings())
     assert again.dropped == dropped > 0
+
+
+def test_closing_waits_for_whoever_holds_the_file(ledger: Ledger) -> None:
+    ledger.record(make_trace())
+    assert ledger.flush()
+    busy = sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)
+    busy.execute("BEGIN IMMEDIATE")
+    ledger.record(make_trace())
+    timer = threading.Timer(0.7, busy.execute, ("ROLLBACK",))
+    timer.start()
+    assert ledger.close()
+    timer.join()
+    busy.close()
+    assert (ledger.count(), ledger.dropped) == (2, 0)
+
+
+def test_a_folder_that_comes_back_before_the_end_gets_everything(
+    tmp_path: Path, open_ledger: OpenLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ledger = open_ledger(tmp_path / "file" / "ledger.sqlite")
+    ledger.record(make_trace())
+    assert not ledger.flush()
+    timer = threading.Timer(0.7, (tmp_path / "file").unlink)
+    timer.start()
+    assert ledger.close()
+    timer.join()
+    assert (ledger.count(), ledger.dropped) == (1, 0)
 
 
 class Stubborn:

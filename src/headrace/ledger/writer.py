@@ -120,7 +120,7 @@ class Writer:
         """
         if self._thread is None and self._queue.empty():
             return True
-        self._give_up_at = time.monotonic() + EXIT_SECONDS
+        self._give_up_at = time.monotonic() + EXIT_SECONDS  # read by the thread
         return self._wait(_Marker(stop=True), timeout)
 
     def ask_to_stop(self) -> None:
@@ -159,6 +159,9 @@ class Writer:
             markers = self._gather()
             stop = any(marker.stop for marker in markers)
             written = self._commit()
+            while stop and self._waiting():  # until it is written, or given up after EXIT_SECONDS
+                time.sleep(RETRY_SECONDS)
+                written = self._commit()
             if written and not stop and time.monotonic() >= self._next_prune:
                 self._prune()
             if stop:
@@ -181,9 +184,9 @@ class Writer:
 
     def _gather(self) -> list[_Marker]:
         """Take traces from the queue until a batch is full, late, or asked for."""
-        pending = bool(self._rows or self._dropped)  # the last commit failed
+        pending = bool(self._waiting() or self._dropped)  # the last commit failed
         until = time.monotonic() + (RETRY_SECONDS if pending else 0.0)
-        while len(self._items) + len(self._rows) < BATCH:
+        while self._waiting() < BATCH:
             try:
                 item = self._queue.get(timeout=max(0.0, until - time.monotonic()) if pending else None)
             except queue.Empty:
@@ -194,6 +197,10 @@ class Writer:
             if not pending:
                 pending, until = True, time.monotonic() + BATCH_SECONDS
         return []
+
+    def _waiting(self) -> int:
+        """How many traces were gathered and not committed."""
+        return len(self._items) + len(self._rows)
 
     def _commit(self) -> bool:
         """Commit what was gathered; True where nothing is left. Never raises."""
@@ -206,13 +213,13 @@ class Writer:
         self._let_go()
         late = self._give_up_at is not None and time.monotonic() >= self._give_up_at
         if late or isinstance(told, (Corrupt, NewerVersion)):
-            lost = len(self._items) + len(self._rows)
+            lost = self._waiting()
             self._items, self._rows = [], []
             self._drop(lost)
             self._report(f"{told}\n{lost} traces were dropped.")
         else:
             self._report(str(told))
-            if len(self._items) + len(self._rows) >= BATCH:
+            if self._waiting() >= BATCH:
                 time.sleep(RETRY_SECONDS)
         return False
 

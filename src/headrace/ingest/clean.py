@@ -9,6 +9,7 @@ banding (locality-sensitive hashing); of each minimum only 8 bits are kept (P. L
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ MINIMA = 128
 BANDS = 16  # of 8 minima: a pair of similarity 0.85 is met with probability 0.99
 THRESHOLD = 0.85
 SHORTEST = 20  # words; shorter texts are compared exactly only
-_BLOCK = 4096  # shingles hashed at once: bounds the memory of a large text
+_BLOCK = 1024  # shingles hashed at once: half a megabyte, which stays in the cache
+_PIECE = 1 << 17  # bytes of text hashed at once
 _RUN = 2048  # documents per sorted run of the index
 
 _random = np.random.default_rng(1997)
-_A = _random.integers(1, 2**63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-_B = _random.integers(0, 2**63, MINIMA, dtype=np.uint64)
+_A = _random.integers(1, 2**31, MINIMA, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+_B = _random.integers(0, 2**32, MINIMA, dtype=np.uint32)
 _BAND = _random.integers(1, 2**63, (BANDS, MINIMA // BANDS), dtype=np.uint64) | np.uint64(1)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _WORD_BYTE = np.array([c >= 128 or chr(c).isalnum() for c in range(256)])
@@ -77,9 +79,13 @@ def signature(text: str) -> Signature | None:
     if len(shingles) < SHORTEST - SHINGLE + 1:
         return None
     least = np.full(MINIMA, np.iinfo(np.uint32).max, np.uint32)
+    hashed = np.empty((min(_BLOCK, len(shingles)), MINIMA), np.uint32)
     for start in range(0, len(shingles), _BLOCK):
-        hashed = shingles[start : start + _BLOCK, None] * _A + _B
-        np.minimum(least, (hashed >> np.uint64(32)).astype(np.uint32).min(axis=0), out=least)
+        block = shingles[start : start + _BLOCK, None]
+        out = hashed[: len(block)]
+        np.multiply(block, _A, out=out)
+        np.add(out, _B, out=out)
+        np.minimum(least, out.min(axis=0), out=least)
     return least
 
 
@@ -88,28 +94,48 @@ def resemblance(one: Signature, other: Signature) -> float:
     return float((one == other).mean())
 
 
-def _shingles(text: str) -> NDArray[np.uint64]:
-    """A hash per run of SHINGLE words, duplicates left out. Case and punctuation do not count."""
-    data = np.frombuffer(text.lower().encode("utf-8", "surrogatepass"), np.uint8)
-    inside = _WORD_BYTE[data]
-    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False))
-    starts, ends = edges[0::2], edges[1::2]
-    if len(starts) < SHINGLE:
-        return np.empty(0, np.uint64)
-    # polynomial hash of every word by prefix sums: sum(byte · base^place) / base^start (mod 2^64)
-    powers = np.full(len(data) + 1, _BASE)
-    powers[0] = 1
-    np.cumprod(powers, out=powers)
-    sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[:-1], out=sums[1:])
-    inverse = np.full(len(data) + 1, np.uint64(pow(int(_BASE), -1, 2**64)))
-    inverse[0] = 1
-    np.cumprod(inverse, out=inverse)
-    words = _mix((sums[ends] - sums[starts]) * inverse[starts])
-    runs = np.zeros(len(words) - SHINGLE + 1, np.uint64)
+def _shingles(text: str) -> NDArray[np.uint32]:
+    """A hash per run of SHINGLE words. Case and punctuation do not count."""
+    data = text.lower().encode("utf-8", "surrogatepass")
+    pieces = []
+    start = 0
+    while start < len(data):
+        end = start + _PIECE
+        if end < len(data):  # cut at a space: a word is hashed whole
+            end = max(data.rfind(b" ", start, end), data.rfind(b"\n", start, end)) + 1 or end
+        pieces.append(_words(np.frombuffer(data[start:end], np.uint8)))
+        start = end
+    words = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
+    if len(words) < SHINGLE:
+        return np.empty(0, np.uint32)
+    count = len(words) - SHINGLE + 1
+    runs = np.zeros(count, np.uint64)
     for place in range(SHINGLE):
-        runs = _mix(runs * _BASE + words[place : len(words) - SHINGLE + 1 + place])
-    return np.unique(runs)
+        runs = runs * _BASE + words[place : count + place]
+    return (_mix(runs) >> np.uint64(32)).astype(np.uint32)
+
+
+def _words(data: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A hash per word: a polynomial by prefix sums, sum(byte · base^place) / base^start mod 2^64."""
+    inside = np.zeros(len(data) + 2, np.bool_)
+    inside[1:-1] = _WORD_BYTE[data]
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    starts, ends = edges[0::2], edges[1::2]
+    powers, inverse = _powers()
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data + np.uint64(1)) * powers[: len(data)], out=sums[1:])
+    return _mix((sums[ends] - sums[starts]) * inverse[starts])
+
+
+@cache
+def _powers() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Powers of the base and of its inverse, for every place in a piece of text."""
+    both = []
+    for base in (int(_BASE), pow(int(_BASE), -1, 2**64)):
+        powers = np.full(_PIECE + 1, np.uint64(base))
+        powers[0] = 1
+        both.append(np.cumprod(powers))
+    return both[0], both[1]
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

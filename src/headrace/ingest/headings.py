@@ -17,12 +17,16 @@ _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|\Z)")
 
 def lines(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
     """(offset, line without its newline). Only \\n, \\r\\n and \\r end a line."""
-    position = start
-    while position < len(text):
-        match = _LINE.match(text, position)
+    if text.count("\r") == text.count("\r\n"):  # no lone \r: the fast way
+        for line in text[start:].split("\n") if start else text.split("\n"):
+            yield start, line[:-1] if line.endswith("\r") else line
+            start += len(line) + 1
+        return
+    while start < len(text):
+        match = _LINE.match(text, start)
         assert match is not None
-        yield position, match.group(1)
-        position = match.end()
+        yield start, match.group(1)
+        start = match.end()
 
 
 # --------------------------------------------------------------------------- Markdown
@@ -73,6 +77,7 @@ def _plain(title: str) -> str:
 # --------------------------------------------------------------------------- reStructuredText
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
+_UNDERLINE = re.compile(r"[\r\n]([!-/:-@\[-`{-~])\1*[ \t]*(?=[\r\n]|\Z)")
 _ROLE = re.compile(r":[\w:.-]+:`([^`<]*?)(?:\s*<[^`]*>)?`|`([^`<]+?)(?:\s*<[^`]*>)?`_{0,2}")
 
 
@@ -83,33 +88,36 @@ def rst(text: str, start: int = 0) -> tuple[Section, ...]:
     """
     found: list[Section] = []
     styles: list[str] = []
-    rows = list(lines(text, start))
-
-    def line(i: int) -> str:
-        return rows[i][1] if 0 <= i < len(rows) else ""
-
-    i = 0
-    while i < len(rows):
-        under = _ADORNMENT.match(line(i))
-        title = line(i - 1)
-        if not under or not title.strip() or _ADORNMENT.match(title):
-            i += 1
+    for under in _UNDERLINE.finditer(text, start):
+        title_at, title = _line_before(text, under.start(1))
+        if not title.strip() or _ADORNMENT.match(title):
             continue
-        length = len(line(i).rstrip())
-        over = _ADORNMENT.match(line(i - 2))
-        overlined = bool(over and over[1] == under[1] and len(line(i - 2).rstrip()) == length)
-        free = overlined or (not title[0].isspace() and not line(i - 2).strip())
+        length = len(under[0].strip())
+        over_at, over = _line_before(text, title_at)
+        overlined = over[:1] == under[1] and over.rstrip() == under[0].strip()
+        free = overlined or (not title[0].isspace() and not over.strip())
         if free and (length >= 4 or length >= _columns(title.rstrip())):
             style = under[1] * (2 if overlined else 1)
             if style not in styles:
                 styles.append(style)
-            first = i - 2 if overlined else i - 1
             name = _ROLE.sub(lambda m: m[1] or m[2], title.replace("``", "")).replace("`", "")
             found.append(
-                Section(start=rows[first][0], level=styles.index(style) + 1, title=" ".join(name.split()))
+                Section(
+                    start=over_at if overlined else title_at,
+                    level=styles.index(style) + 1,
+                    title=" ".join(name.split()),
+                )
             )
-        i += 1
     return tuple(found)
+
+
+def _line_before(text: str, start: int) -> tuple[int, str]:
+    """(offset, line) of the line before the one that begins at ``start``; empty at the top."""
+    if start <= 0:
+        return 0, ""
+    end = start - (2 if text.startswith("\r\n", start - 2) and start > 1 else 1)
+    begin = max(text.rfind("\n", 0, end), text.rfind("\r", max(0, end - 4096), end)) + 1
+    return begin, text[begin:end]
 
 
 def _columns(text: str) -> int:
@@ -217,9 +225,8 @@ def code(text: str, suffix: str) -> tuple[Section, ...]:
 def _above(text: str, start: int) -> int:
     """Start of the comment or decorator lines that directly precede a definition."""
     while start > 0:
-        end = start - (2 if text[start - 2 : start] == "\r\n" else 1)
-        begin = max(text.rfind("\n", 0, end), text.rfind("\r", 0, end)) + 1
-        if not _COMMENT.match(text[begin:end]):
+        begin, line = _line_before(text, start)
+        if not _COMMENT.match(line):
             break
         start = begin
     return start

@@ -234,7 +234,7 @@ def _words(writer: Writer, repair: bool) -> Iterator[Damage]:
     mark, head = records.watermark(sql, "words"), writer.head
     trouble = ""
     try:
-        have = set(writer.words.seqs())
+        have = {int(seq) for seq in writer.words.seqs()}
     except HeadraceError as error:
         have, trouble = set(), error.message
     last = records.last_seq(sql, min(mark, head))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 K1 = 1.2  # tantivy's constants; they cannot be set
 B = 0.75
+K3 = 2.0  # a word asked n times counts n (K3 + 1) / (n + K3) times: at most three times
 MOST_TERMS = 128  # a question's distinct terms beyond these (the commonest) are left out
 ANALYSER = "headrace1"  # name in the index's schema; a new way of analysing gets a new name
 _LONGEST = 64  # bytes; longer tokens (base64, hashes in a row) are no words
@@ -89,9 +90,14 @@ class Term:
     idf: float
 
     @property
+    def weight(self) -> float:
+        """How much it counts in the question: 1 for a word asked once, saturating for more."""
+        return self.count * (K3 + 1) / (self.count + K3)
+
+    @property
     def ceiling(self) -> float:
         """What this term adds to a BM25 score at most."""
-        return self.count * self.idf * (K1 + 1)
+        return self.weight * self.idf * (K1 + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

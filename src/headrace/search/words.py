@@ -323,16 +323,14 @@ def _schema() -> tantivy.Schema:
 
 
 def _query(terms: tuple[Term, ...], only: Seqs | None) -> tantivy.Query:
-    """Any of the terms, weighted by how often they are asked; never a parsed query language."""
+    """Any of the terms, weighted by how much they are asked; never a parsed query language."""
     from tantivy import Occur, Query
 
     schema = _schema()
     clauses = []
     for term in terms:
         query = Query.term_query(schema, "body", term.text, index_option="freq")
-        clauses.append(
-            (Occur.Should, Query.boost_query(query, float(term.count)) if term.count > 1 else query)
-        )
+        clauses.append((Occur.Should, Query.boost_query(query, term.weight) if term.count > 1 else query))
     wanted = Query.boolean_query(clauses)
     if only is None:
         return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from contracts.store import Live, SinkContract
 from headrace.errors import EmbedderMismatch, InputError, NotFound
 from headrace.protocols import Embedder
 from headrace.search import check, compact, publish
 from headrace.search.store import Store
+from headrace.storage import Sink
 from headrace.types import Chunk, Document
 
 from .store_kit import Base, DictWords, HashEmbedder, LineSplitter, source
@@ -22,6 +25,17 @@ from .store_kit import Base, DictWords, HashEmbedder, LineSplitter, source
 @pytest.fixture
 def base(tmp_path: Path) -> Base:
     return Base(tmp_path / "kb")
+
+
+class TestWriterAsSink(SinkContract):
+    @pytest.fixture
+    def sink(self, base: Base) -> Iterator[Sink]:
+        with base.writer() as writer:
+            yield writer
+
+    @pytest.fixture
+    def live(self, base: Base) -> Live:
+        return base.live
 
 
 def test_what_is_there_already_costs_nothing(base: Base) -> None:

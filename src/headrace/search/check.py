@@ -176,9 +176,8 @@ def _vectors(writer: Writer, repair: bool) -> Iterator[Damage]:
     again = able and bool(bad or twice or strays or lost or torn)
     if again:
         _embed_later(writer, [segment for segment, _ in bad], {*twice, *strays}, [*lost, *torn])
-    needed = sql.execute(
-        f"SELECT count(*) FROM missing m JOIN chunks c USING (seq) WHERE {publish.HELD}"
-    ).fetchone()[0]
+    held = _seqs(sql, f"SELECT m.seq FROM missing m JOIN chunks c USING (seq) WHERE {publish.HELD}")
+    needed = len(set(held.tolist()) - set(have.tolist()))
     if able and (again or needed):
         publish.fill(writer)
         publish.seal(writer, publish.SEAL_AT_PUBLISH)

@@ -59,7 +59,9 @@ def prune(
         segments.remove_strays(store.maps.folder, (s.file for s in kept))
         if vacuum and (len(gone) or versions):
             sql.execute("VACUUM")
+        sql.execute("PRAGMA busy_timeout = 0")  # a reader that is busy keeps the log: no need to wait
         sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        sql.execute(f"PRAGMA busy_timeout = {schema.BUSY_MS}")
     return Pruned(
         versions=len(versions),
         documents=documents,

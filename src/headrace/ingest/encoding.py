@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 
 from headrace.errors import ReadError
 
@@ -103,35 +104,66 @@ def _wide(data: bytes) -> str | None:
 
 
 def _by_statistics(data: bytes, name: str) -> tuple[str, str]:
+    if (codec := _latin(data)) is not None:
+        return data.decode(codec), codec
     from charset_normalizer import from_bytes
 
     sample = data
     if len(data) > _SAMPLE:  # cut after a line, so that no character of several bytes is halved
         sample = data[: data.rfind(b"\n", 0, _SAMPLE) + 1 or _SAMPLE]
     guess = from_bytes(sample).best()
-    candidates = [guess.encoding] if guess is not None else []
-    if _western(sample):
-        candidates.insert(0, "cp1252")
-    for codec in (*candidates, "latin-1"):
-        if codec == "latin-1" and guess is None and not _western(sample):
-            break
+    if guess is not None:
         try:
-            return data.decode(codec), codec
-        except (UnicodeDecodeError, LookupError):
-            continue
+            return data.decode(guess.encoding), guess.encoding
+        except UnicodeDecodeError:
+            return data.decode(guess.encoding, "replace"), guess.encoding
     raise ReadError(
         f"The encoding of {name!r} cannot be told, or it is no text.",
         hint="Save it as UTF-8; if it is not text, give it the ending of its real format.",
     )
 
 
-def _western(sample: bytes) -> bool:
-    """Mostly ASCII with too few other letters for statistics: Western Europe is the best guess.
+# charset-normalizer confuses the single-byte encodings of Latin script in texts of ordinary length
+# ("Młyn" as "M³yn"). Which of them gives letters of one alphabet settles it.
+_LATIN = ("cp1252", "cp1250", "iso8859-2", "cp1254", "cp1257", "iso8859-15", "mac_roman", "cp850", "cp437")
+_ALPHABETS = [
+    frozenset(letters + letters.upper())
+    for letters in (
+        "äöüß àâæçéèêëîïôœùûüÿ áéíñóúü¿¡ºª ãáâàçéêíóôõúü àèéìîòóù åäö æøåé áðéíóúýþæö äëïöüé",
+        "ąćęłńóśźż",
+        "áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž",
+        "áéíóöőúüű",
+        "ăâîșțşţ",
+        "čćđšž",
+        "çğıöşüâîûİ",
+        "ąčęėįšųūž",
+        "āčēģīķļņšūž",
+        "äõöüšž",
+    )
+]
+_NEUTRAL = frozenset("“”‘’„–—…•€©®™°§«»·\xa0\u00ad")
 
-    With more of them, charset-normalizer can tell Polish from Portuguese.
-    """
-    high = sum(1 for byte in sample if byte >= 0x80)
-    return high < 24 and high * 10 < len(sample)
+
+def _latin(data: bytes) -> str | None:
+    """The single-byte encoding under which nearly all letters belong to one Latin alphabet."""
+    high = data.translate(None, bytes(range(128)))
+    if len(high) * 3 > len(data):
+        return None  # Cyrillic, Greek, East Asian: not mostly ASCII
+    times = Counter(high)
+    best, most = None, 0.9
+    for codec in _LATIN:
+        try:
+            shown = {bytes([byte]).decode(codec): count for byte, count in times.items()}
+        except UnicodeDecodeError:
+            continue
+        weighed = sum(count for letter, count in shown.items() if letter not in _NEUTRAL)
+        if not weighed:
+            return codec  # only typographic marks
+        for alphabet in _ALPHABETS:
+            share = sum(count for letter, count in shown.items() if letter in alphabet) / weighed
+            if share > most:
+                best, most = codec, share
+    return best
 
 
 def _binary(data: bytes, name: str) -> ReadError:

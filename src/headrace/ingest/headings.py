@@ -36,6 +36,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _NOT_PARAGRAPH = re.compile(r" {0,3}(?:>|[-*+][ \t]|\d{1,9}[.)][ \t]|\||#{1,6}[ \t])| {4}|\t|[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
+_EMPHASIS = re.compile(r"(?<!\w)(\*{1,3}|_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _ATTRIBUTES = re.compile(r"[ \t]*\{[^{}]*\}[ \t]*$")
 
 
@@ -71,7 +72,7 @@ def markdown(text: str, start: int = 0) -> tuple[Section, ...]:
 
 def _plain(title: str) -> str:
     title = _ATTRIBUTES.sub("", _LINK.sub(r"\1", title))
-    return " ".join(title.replace("`", "").replace("**", "").replace("__", "").strip(" *_\t").split())
+    return " ".join(_EMPHASIS.sub(r"\2", title.replace("`", "")).split())
 
 
 # --------------------------------------------------------------------------- reStructuredText

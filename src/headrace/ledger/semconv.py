@@ -2,7 +2,8 @@
 
 The GenAI conventions are still in development and have moved to a repository of their own
 (github.com/open-telemetry/semantic-conventions-genai); names are therefore frozen here, under a
-version of our own that goes out with every export. Not here: OTLP's form (``export.py``).
+version of our own that goes out with every export. All of them were in
+opentelemetry-semantic-conventions 0.66b2 (module gen_ai_attributes). Not here: OTLP's form (``export.py``).
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ ATTRIBUTES = {
     "result": "gen_ai.tool.call.result",
     "query": "gen_ai.retrieval.query.text",
     "documents": "gen_ai.retrieval.documents",
-    "template": "gen_ai.prompt.name",
     "messages": "gen_ai.input.messages",
     "completion": "gen_ai.output.messages",
 }

@@ -6,8 +6,10 @@ rows and commits them in batches. What holds:
 - ``put`` never blocks and never raises. Where the queue is full the trace is dropped and counted;
   the count is stored with the next commit.
 - At a normal exit (the end of the program, ``sys.exit``, an unhandled exception, Ctrl-C) the queue
-  is written out. A process that is killed loses what was not committed: at most the traces of the
-  last ``BATCH_SECONDS`` and of the commit that was under way.
+  is written out. A process that is killed (SIGKILL, SIGTERM without a handler, ``os._exit``) loses
+  what was not committed: a trace waits ``BATCH_SECONDS`` for others and then for the commit under
+  way, never more than ``QUEUE + BATCH`` of them. When the power fails, commits of the last seconds
+  can be lost too (``synchronous=NORMAL``); the file stays sound.
 - A busy or full disk is waited for, while the queue fills; a damaged file is not: its traces are
   counted as dropped, and ``problem`` says why.
 

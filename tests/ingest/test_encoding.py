@@ -52,6 +52,8 @@ def test_short_western_text(codec: str) -> None:
 
 def test_typographic_marks() -> None:
     assert decode(FRENCH.encode("cp1252"), "a.txt") == FRENCH
+    mixed = "Œuvre, Mühle, señor, Århus, coração, þorp: Ünïversal.\n"
+    assert decode(mixed.encode("cp1252"), "a.txt") == mixed
     assert decode("“water” – it’s".encode("cp1252"), "a.txt") == "“water” – it’s"
 
 

@@ -40,7 +40,8 @@ class TestJsonl(TestCsv):
 
 
 def test_a_text_column_and_metadata_with_types() -> None:
-    text = 'title,Text,year,price,zip,note\nOne,"Water, ""clear""\nand cold",2020,1.5,01234,\nTwo,Stone,1999,2,0,x\n'
+    text = 'title,Text,year,price,zip,note\nOne,"Water, ""clear""\nand cold",2020,1.5,01234,\n'
+    text += "Two,Stone,1999,2,0,x\n"
     one, two = read_csv(text.encode(), "a/b.csv")
     assert one.id == "a/b.csv#1"
     assert one.text == 'One\n\nWater, "clear"\nand cold'
@@ -119,7 +120,7 @@ def test_real_tables(shared: Path) -> None:
     data = (shared / "data/scifact/corpus.jsonl").read_bytes()
     documents = list(read_jsonl(data, "corpus.jsonl"))
     assert len(documents) == 5183
-    assert all(document.sections and document.metadata["doc_id"] for document in documents)
+    assert all(document.sections and document.metadata["_id"] for document in documents)
     tables = sorted((shared / "data/tables").glob("*.csv"))
     assert len(tables) > 3
     for path in tables:

@@ -141,9 +141,9 @@ _ALPHABETS = [
         ),
         *("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž"),
         *("çğıöşüâîûİ", "ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),
-        "àáâãäåæçèéêëìíîïðñòóôõöøœùúûüýþÿß¿¡ºª",  # last: several Western languages in one text
     )
 ]
+_WESTERN = frozenset("àáâãäåæçèéêëìíîïðñòóôõöøœùúûüýþÿß¿¡ºªÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØŒÙÚÛÜÝÞŸ")
 _NEUTRAL = frozenset("“”‘’„–—…•€©®™°§«»·\xa0\u00ad")
 
 
@@ -154,7 +154,9 @@ def _latin(data: bytes) -> str | None:
         return None  # Cyrillic, Greek, East Asian: not mostly ASCII
     times = Counter(high)
     best, most = None, 0.9
-    for codec in _LATIN:
+    for codec, alphabets in (*((codec, _ALPHABETS) for codec in _LATIN), ("cp1252", [_WESTERN])):
+        if best is not None and alphabets[0] is _WESTERN:
+            break  # several languages in one text are the last thing to suppose
         try:
             shown = {bytes([byte]).decode(codec): count for byte, count in times.items()}
         except UnicodeDecodeError:
@@ -162,7 +164,7 @@ def _latin(data: bytes) -> str | None:
         weighed = sum(count for letter, count in shown.items() if letter not in _NEUTRAL)
         if not weighed:
             return codec  # only typographic marks
-        for alphabet in _ALPHABETS:
+        for alphabet in alphabets:
             share = sum(count for letter, count in shown.items() if letter in alphabet) / weighed
             if share > most:
                 best, most = codec, share

@@ -58,7 +58,7 @@ PLACES: dict[str, set[str]] = {
     "prometheus_client": {"ops/metrics.py"},
     "rich": {"cli/console.py"},
     "pydantic": {"flows/signature.py"},
-    "httpx": {"network.py", "models/remote.py"},
+    "httpx": {"network.py", "models/endpoint.py"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from starlette.exceptions import HTTPException
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -15,15 +15,12 @@ from headrace.types import Event, Feedback, to_json
 from headrace.web.openapi import describe_api
 from headrace.web.respond import (
     EventStream,
-    describe,
     form_body,
     is_form,
-    is_open,
     json_body,
-    log,
     sse,
+    told,
     unless_gone,
-    wants_html,
 )
 from headrace.web.site import caller, site
 
@@ -62,26 +59,8 @@ async def _as_events(request: Request, events: AsyncIterator[Event]) -> AsyncGen
             yield sse("step", {"name": event.name, "text": event.text, "value": event.value})
 
 
-async def told(
-    request: Request, events: AsyncIterator[Event]
-) -> AsyncGenerator[Event | dict[str, Any], None]:
-    """The events; an error in the middle becomes the last item, ``{"error": …}``."""
-    try:
-        async for event in events:
-            yield event
-    except GeneratorExit:
-        raise
-    except Exception as error:  # noqa: BLE001 - the status line is gone; the stream has to say it
-        status, body = describe(error, openly=is_open(request))
-        if status == 500:
-            log.exception("the application failed")
-        yield {"error": {**body, "status": status}}
-    finally:
-        await events.aclose()  # type: ignore[attr-defined]  # every such iterator here is a generator
-
-
-async def feedback(request: Request) -> Response:
-    """POST /feedback: acknowledged when it is committed, 404 for an unknown trace."""
+async def record_feedback(request: Request) -> Feedback:
+    """Feedback as it was sent, committed when this returns. NotFound for an unknown trace."""
     fields = await _feedback_fields(request)
     if (value := fields.get("value")) not in ("up", "down"):
         raise InputError(f"value={value!r} is neither 'up' nor 'down'.", hint="Send one of the two.")
@@ -95,15 +74,9 @@ async def feedback(request: Request) -> Response:
         correction=fields.get("correction", "").strip(),
         user=caller(request).user or caller(request).session,
     )
-    from starlette.concurrency import run_in_threadpool
-
-    kept = await run_in_threadpool(site(request).ledger.add_feedback, given)
+    kept: Feedback = await run_in_threadpool(site(request).ledger.add_feedback, given)
     site(request).metrics.feedback(value)
-    if is_form(request) and wants_html(request):
-        from headrace.web.pages import thanks
-
-        return thanks(request, given)
-    return JSONResponse(to_json(kept), status_code=201)
+    return kept
 
 
 async def _feedback_fields(request: Request) -> dict[str, Any]:
@@ -135,8 +108,3 @@ async def metrics(request: Request) -> Response:
 async def openapi(request: Request) -> Response:
     """What this server offers, as OpenAPI 3.1."""
     return JSONResponse(describe_api(site(request).app))
-
-
-async def not_here(request: Request) -> Response:
-    """Everything else."""
-    raise HTTPException(404, f"There is nothing at {request.url.path!r}.")

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 from headrace.errors import NotFound, UserError
 from headrace.tracing import new_id
 from headrace.types import Answer, Event, to_json
-from headrace.web.api import told
-from headrace.web.respond import EventStream, json_body, openai_error, sse, unless_gone
+from headrace.web.respond import EventStream, json_body, openai_error, sse, told, unless_gone
 from headrace.web.site import caller, site
+from headrace.web.text import pretty
 
 if TYPE_CHECKING:
     from headrace.flows.signature import Signature
@@ -146,8 +146,6 @@ def _text(output: Any) -> str:
         return output.text
     if isinstance(output, str):
         return output
-    from headrace.web.text import pretty
-
     return pretty(output)
 
 

@@ -17,11 +17,23 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from headrace.errors import HeadraceError
-from headrace.types import Answer, Citation, Event, Feedback, Table, to_json
+from headrace.types import Answer, Citation, Event, Table, to_json
 from headrace.web import forms, security
-from headrace.web.api import told
-from headrace.web.respond import EventStream, describe, form_body, is_open, sse, unless_gone, wants_html
+from headrace.web.api import record_feedback
+from headrace.web.respond import (
+    EventStream,
+    describe,
+    error_response,
+    form_body,
+    is_form,
+    is_open,
+    sse,
+    told,
+    unless_gone,
+    wants_html,
+)
 from headrace.web.site import Site, caller, site
+from headrace.web.text import pretty
 
 # --------------------------------------------------------------------------- contexts
 
@@ -134,8 +146,6 @@ def view(output: Any, trace_id: str | None, seconds: float) -> AnswerView:
         output = Table.of(output)
     if isinstance(output, Table):
         return AnswerView(kind="table", table=output, trace_id=trace_id, seconds=seconds)
-    from headrace.web.text import pretty
-
     return AnswerView(kind="json", text=pretty(output), trace_id=trace_id, seconds=seconds)
 
 
@@ -191,13 +201,13 @@ async def _page_events(
             yield sse("step", {"name": event.name, "text": event.text})
 
 
-def thanks(request: Request, given: Feedback) -> Response:
-    """After feedback was sent without scripts."""
+async def feedback(request: Request) -> Response:
+    """POST /feedback: acknowledged when it is committed; a page for forms, else JSON."""
+    kept = await record_feedback(request)
+    if not (is_form(request) and wants_html(request)):
+        return JSONResponse(to_json(kept), status_code=201)
     page = MessagePage(
-        app=site(request).app.name,
-        title="Thank you",
-        text="Your feedback is recorded with the run.",
-        back="/",
+        app=site(request).app.name, title="Thank you", text="Your feedback is recorded with the run."
     )
     return HTMLResponse(_html(site(request), "message.html", page), status_code=201)
 
@@ -244,7 +254,9 @@ def _local(target: str) -> str:
 
 def failed(request: Request, error: Exception) -> Response:
     """Where a person looks, a page; else JSON."""
-    from headrace.web.respond import error_response
+    from headrace.web.respond import (
+        wants_html,
+    )
 
     if wants_html(request) and not request.url.path.startswith("/v1/"):
         return error_page(request, error)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from headrace.errors import Cancelled, HeadraceError, InputError, Overloaded
-from headrace.types import to_json
+from headrace.types import Event, to_json
 
 log = logging.getLogger("headrace.web")
 
@@ -199,3 +199,21 @@ class EventStream(Response):
     @staticmethod
     async def _send(send: Send, chunk: str) -> None:
         await send({"type": "http.response.body", "body": chunk.encode(), "more_body": True})
+
+
+async def told(
+    request: Request, events: AsyncIterator[Event]
+) -> AsyncGenerator[Event | dict[str, Any], None]:
+    """The events; an error in the middle becomes the last item, ``{"error": …}``."""
+    try:
+        async for event in events:
+            yield event
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        status, body = describe(error, openly=is_open(request))
+        if status == 500:
+            log.exception("the application failed")
+        yield {"error": {**body, "status": status}}
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]  # every such iterator here is a generator

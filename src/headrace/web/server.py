@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -15,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from headrace.errors import HeadraceError, SettingsError
+from headrace.errors import HeadraceError, SettingsError, StateError
 from headrace.network import is_loopback
 from headrace.ops.metrics import Metrics
 from headrace.ops.serve import Desk
@@ -44,7 +46,7 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
     ("/v1/apps/{name}/stream", api.stream, ("POST",)),
     ("/v1/models", openai.models, ("GET",)),
     ("/v1/chat/completions", openai.chat, ("POST",)),
-    ("/feedback", api.feedback, ("POST",)),
+    ("/feedback", pages.feedback, ("POST",)),
     ("/livez", api.livez, ("GET",)),
     ("/readyz", api.readyz, ("GET",)),
     ("/metrics", api.metrics, ("GET",)),
@@ -76,7 +78,6 @@ def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        site.schema  # noqa: B018 - a signature that has no schema stops the start, not the first request
         desk.open()
         yield
         await desk.drain(0.0)
@@ -126,9 +127,9 @@ class Server(uvicorn.Server):
         self.forced = False
         self._draining: asyncio.Task[None] | None = None
 
-    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)  # type: ignore[arg-type]
+        await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signal handler. uvicorn's own would raise the signal again after the shutdown."""
@@ -166,8 +167,8 @@ def make_server(app: App, settings: Settings, *, key: str | None, started: Calla
     )
 
     class Announcing(Server):
-        async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-            await super().startup(sockets)  # type: ignore[arg-type]
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
             if self.started:
                 name = self.servers[0].sockets[0].getsockname()
                 host = f"[{name[0]}]" if ":" in name[0] else name[0]
@@ -176,10 +177,34 @@ def make_server(app: App, settings: Settings, *, key: str | None, started: Calla
     return Announcing(config, web.state.site.desk, limits.drain)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at the address; StateError where it cannot be had, with what to do."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
+        made = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StateError(
+            f"The address {host!r} cannot be used: {error.strerror}.", hint="Give another with --host."
+        ) from error
+    try:
+        if os.name != "nt":  # there it would let two servers share a port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        made.close()
+        raise StateError(
+            f"Port {port} of {host} cannot be used: {error.strerror}.",
+            hint="Give another with --port; --port 0 takes a free one.",
+        ) from error
+    made.set_inheritable(False)
+    return made
+
+
 def serve(app: App, settings: Settings, *, started: Callable[[str], None]) -> int:
     """Serve until a signal; the exit code. 0 after a drain, 1 where a second signal forced it."""
     server = make_server(app, settings, key=key_for(settings), started=started)
-    asyncio.run(server.serve())
-    if not server.started:
-        return 1  # uvicorn has said why: the address is taken, or the lifespan failed
-    return 1 if server.forced else 0
+    app.signature.schema()  # a signature without a schema stops the start, not the first request
+    door = listen(settings.serve.host, settings.serve.port)
+    asyncio.run(server.serve([door]))
+    return 1 if server.forced or not server.started else 0

@@ -38,6 +38,7 @@ def _templates() -> jinja2.Environment:
         moment=text.moment,
         duration=text.duration,
         pretty=text.pretty,
+        inline=text.inline,
         shorten=text.one_line,
     )
     return made

@@ -14,14 +14,18 @@ from headrace.text import shorten
 from headrace.types import to_json
 
 _MARK = re.compile(r"\[(\d{1,4})\]")
-_INLINE = re.compile(r"`([^`\n]+)`|\*\*([^*\n]+)\*\*")
+_INLINE = re.compile(
+    r"`(?P<code>[^`\n]+)`"
+    r"|\*\*(?P<strong>[^*\n]+)\*\*"
+    r"|(?<![*\w])\*(?P<em>[^*\s](?:[^*\n]*[^*\s])?)\*(?![*\w])"
+)
 _BLANK = re.compile(r"\n\s*\n")
 
 
 def paragraphs(text: str, numbers: Collection[int] = ()) -> list[Markup]:
     """Paragraphs of an answer; ``[n]`` links to its source where there is a source n.
 
-    Of Markdown, code and strong text are shown as such, since quoted documents are full of them;
+    Of Markdown, code, strong and emphasised text are shown as such, since quoted documents are full of them;
     everything else stays as it was written.
     """
 
@@ -30,22 +34,23 @@ def paragraphs(text: str, numbers: Collection[int] = ()) -> list[Markup]:
         for match in _MARK.finditer(part):
             if int(match.group(1)) not in numbers:
                 continue
-            yield _inline(part[position : match.start()].rstrip(" "))
+            yield inline(part[position : match.start()].rstrip(" "))
             yield Markup('<a class="cite" href="#source-{0}" aria-label="Source {0}">{0}</a>').format(
                 int(match.group(1))
             )
             position = match.end()
-        yield _inline(part[position:])
+        yield inline(part[position:])
 
     return [Markup("").join(linked(part.strip())) for part in _BLANK.split(text) if part.strip()]
 
 
-def _inline(text: str) -> Markup:
+def inline(text: str) -> Markup:
+    """Code, strong and emphasised text as such; the rest escaped."""
     made, position = Markup(""), 0
     for match in _INLINE.finditer(text):
         made += escape(text[position : match.start()])
-        tag = "code" if match.group(1) else "strong"
-        made += Markup(f"<{tag}>%s</{tag}>") % (match.group(1) or match.group(2))
+        tag = match.lastgroup
+        made += Markup(f"<{tag}>%s</{tag}>") % match.group(tag or 0)
         position = match.end()
     return made + escape(text[position:])
 

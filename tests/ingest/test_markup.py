@@ -98,8 +98,13 @@ def test_the_declared_encoding_where_the_bytes_agree(declaration: str, codec: st
 def test_fragments_and_broken_markup() -> None:
     assert only(b"just words").text == "just words"
     assert only(b"<p>one<p>two</div> <b>three").text == "one\n\ntwo three"
-    assert only(b"<div>" * 3000 + b"deep").text == "deep"
+    assert only(b"<div>" * 1500 + b"deep").text == "deep"
     assert only(b"a<b>b</b>c <i> d</i>").text == "abc d"
+
+
+def test_what_the_parser_would_drop_is_an_error() -> None:
+    with pytest.raises(ReadError, match="nested deeper"):
+        only(b"<div>" * 3000 + b"deep")
 
 
 def test_a_page_without_text_says_so() -> None:

@@ -44,6 +44,8 @@ def read_html(data: bytes, name: str) -> Iterator[Document]:
         root = etree.fromstring(text.encode("utf-8", "replace"), parser)
     except etree.LxmlError as error:
         raise ReadError(f"{name!r} is not HTML that can be read: {error}.") from error
+    if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
+        raise ReadError(f"{name!r} is nested deeper than 2,048 elements.")  # the rest would be lost
     if root is None:
         raise ReadError(f"{name!r} holds no HTML.")
     out = _Text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from contracts.model import ASK, SHORT, ModelContract
-from headrace import request
+from headrace import request, tracing
 from headrace.errors import Cancelled, InputError, ModelRefused, NotFound, SettingsError
 from headrace.models.local import LocalModel, open_local
 from headrace.settings import ModelSettings
@@ -244,6 +245,21 @@ def test_the_chat_template_is_used_and_begins_the_text_once(chatty: LocalModel) 
     assert chatty.prompt(ASK).endswith("assistant ")
     ids = chatty._job(ASK, SHORT, streaming=False).prompt
     assert ids.count(1) == 1
+
+
+def test_the_record_holds_the_exact_text(chatty: LocalModel) -> None:
+    with tracing.collect("test") as run:
+        chatty.complete(ASK, SHORT)
+    assert run.record["prompts"][0]["text"] == chatty.prompt(ASK)
+
+
+def test_no_connection_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a socket was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert opened(folder).complete(ASK, SHORT).text
 
 
 def test_a_template_that_refuses_says_so(chatty: LocalModel) -> None:

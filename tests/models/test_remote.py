@@ -205,7 +205,7 @@ def test_usage_cost_and_identity_come_from_the_server(server: OpenAIServer) -> N
         "provider": "openai",
         "model": "tiny-1",
         "host": "127.0.0.1",
-        "served": "tiny-1-0613",
+        "response_model": "tiny-1-0613",
         "system_fingerprint": "fp_44709d6fcb",
     }
 
@@ -389,6 +389,15 @@ def test_other_failures_are_not_tried_again(server: OpenAIServer, code: int) -> 
     assert f"HTTP {code}" in str(error)
     assert "CUDA out of memory" in str(error)
     assert len(server.asked) == 1
+
+
+def test_what_the_server_said_is_in_the_trace(server: OpenAIServer) -> None:
+    with tracing.collect("test") as run:
+        opened(server).complete(ASK, Decoding(max_new_tokens=9, temperature=0.5, seed=3))
+    attributes = run.spans[0].attributes
+    assert attributes["response_model"] == "tiny-1-0613"
+    assert (attributes["max_new_tokens"], attributes["temperature"], attributes["seed"]) == (9, 0.5, 3)
+    assert run.record["models"][0]["system_fingerprint"] == "fp_44709d6fcb"
 
 
 def test_the_number_of_retries_is_in_the_trace(server: OpenAIServer) -> None:

@@ -11,7 +11,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ class LocalModel:
 
     def complete(self, messages: Sequence[Message], decoding: Decoding) -> Completion:
         """Write the whole answer."""
-        with called(self.name, messages, decoding, provider="local") as call:
+        exact = partial(self.prompt, messages)
+        with called(self.name, messages, decoding, provider="local", text=exact) as call:
             job = self._dispatcher.submit(self._job(messages, decoding, streaming=False))
             with closing(job.pieces()) as pieces:
                 text = "".join(pieces)
@@ -131,7 +132,7 @@ class LocalModel:
         """Write the answer piece by piece. With ``num_beams`` it comes in one piece, at the end."""
         jobs: list[Job] = []
 
-        def partial(came: str) -> Completion:
+        def cut(came: str) -> Completion:
             used, written = (len(jobs[0].prompt), jobs[0].written) if jobs else (0, 0)
             return Completion(
                 text=came,
@@ -141,10 +142,11 @@ class LocalModel:
                 identity=self.identity,
             )
 
-        return TextStream(lambda: self._pieces(messages, decoding, jobs), partial=partial)
+        return TextStream(lambda: self._pieces(messages, decoding, jobs), partial=cut)
 
     def _pieces(self, messages: Sequence[Message], decoding: Decoding, jobs: list[Job]) -> Pieces:
-        with called(self.name, messages, decoding, provider="local", stream=True) as call:
+        exact = partial(self.prompt, messages)
+        with called(self.name, messages, decoding, provider="local", text=exact, stream=True) as call:
             job = self._dispatcher.submit(self._job(messages, decoding, streaming=True))
             jobs.append(job)
             came: list[str] = []

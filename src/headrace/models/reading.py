@@ -62,7 +62,7 @@ class Reading:
             self.usage = data["usage"]
         for key in ("system_fingerprint", "model"):
             if isinstance(data.get(key), str):
-                self.said["served" if key == "model" else key] = data[key]
+                self.said["response_model" if key == "model" else key] = data[key]
         choices = data.get("choices")
         if not choices:  # the last event of a stream holds the usage only
             return ""

@@ -140,6 +140,8 @@ class Call:
     def done(self, completion: Completion, **attributes: Any) -> Completion:
         """Record what the model wrote and what it used; returns the completion unchanged."""
         usage = completion.usage
+        if served := completion.identity.get("response_model"):
+            attributes["response_model"] = served
         self._span.set(
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -154,17 +156,27 @@ class Call:
 
 @contextmanager
 def called(
-    name: str, messages: Sequence[Message], decoding: Decoding, *, provider: str = "", **attributes: Any
+    name: str,
+    messages: Sequence[Message],
+    decoding: Decoding,
+    *,
+    provider: str = "",
+    text: Callable[[], str] | None = None,
+    **attributes: Any,
 ) -> Iterator[Call]:
-    """The span of one model call, and its prompt and decoding in the one record of the run."""
+    """The span of one model call, and its prompt and decoding in the one record of the run.
+
+    ``text`` gives what a chat template made of the messages, where that is what the model reads.
+    """
     check(messages, decoding)
     request.checkpoint()
     with tracing.span("complete", kind="model", model=name, provider=provider, **attributes) as span:
         settings: Mapping[str, Any] = to_json(decoding)
-        span.set(decoding={key: value for key, value in settings.items() if value not in (None, [])})
+        span.set(**{key: value for key, value in settings.items() if value not in (None, [])})
         if tracing.collector() is not None:
             prompt = to_json(list(messages))
-            tracing.note("prompts", {"hash": digest(prompt), "messages": prompt})
+            exact = {} if text is None else {"text": text()}
+            tracing.note("prompts", {"hash": digest(prompt), "messages": prompt, **exact})
             tracing.note("decodings", settings)
         try:
             yield Call(span, name)

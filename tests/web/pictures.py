@@ -67,9 +67,10 @@ def main() -> None:
             page = context.new_page()
             page.goto(url[0])
             page.fill("textarea[name=question]", QUESTION)
-            for _ in range(2):  # the first answer loads the embedder
+            for _ in range(3):  # the first answer loads the embedder
                 page.keyboard.press("Enter")
                 page.wait_for_selector("article.answer:not(.draft)")
+                page.wait_for_selector("#go:enabled")
             page.screenshot(path=images / f"{name}.png")
             print(name, (images / f"{name}.png").stat().st_size)
         browser.close()

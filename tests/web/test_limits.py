@@ -42,6 +42,17 @@ def test_full_is_429_at_once_and_those_who_wait_are_served(serve):
     assert server.desk.admission.running == 0
 
 
+def test_a_crowd_is_answered_one_way_or_the_other(serve):
+    server = serve("chatty", concurrency=2, queue=4)
+    with ThreadPoolExecutor(60) as pool:
+        replies = [future.result() for future in [pool.submit(ask, server, "chatty") for _ in range(200)]]
+    statuses = {reply.status_code for reply in replies}
+    assert 200 in statuses
+    assert statuses <= {200, 429}
+    assert all("retry-after" in reply.headers for reply in replies if reply.status_code == 429)
+    until(lambda: server.desk.admission.running == 0 and server.desk.admission.waiting == 0)
+
+
 def test_waiting_too_long_is_503(serve):
     server = serve("slow", concurrency=1, queue=5, wait=0.2)
     with ThreadPoolExecutor(2) as pool:

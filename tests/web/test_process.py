@@ -94,7 +94,9 @@ def in_background(url: str, seconds: float) -> tuple[threading.Thread, list]:
 def test_sigterm_drains_and_exits_0(start):
     process = start("--port", "0", "--json")
     url = process.url()
-    assert httpx.get(f"{url}/readyz").status_code == 200
+    ends = time.monotonic() + 30
+    while httpx.get(f"{url}/readyz").status_code != 200:
+        assert time.monotonic() < ends
     thread, replies = in_background(url, 2.0)
     process.child.send_signal(signal.SIGTERM)
     ends = time.monotonic() + 5
@@ -157,3 +159,13 @@ def test_other_machines_need_a_key(start):
     url = f"http://127.0.0.1:{port}"
     assert httpx.get(f"{url}/v1/models").status_code == 401
     assert httpx.get(f"{url}/v1/models", headers={"authorization": "Bearer " + "k" * 20}).status_code == 200
+
+
+def test_small_answers_do_not_wait_for_acknowledgements():
+    """asyncio sets TCP_NODELAY only on sockets that name their protocol."""
+    import socket
+
+    from headrace.web.server import listen
+
+    with listen("127.0.0.1", 0) as door:
+        assert door.proto == socket.IPPROTO_TCP

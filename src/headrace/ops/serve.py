@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -18,11 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from headrace.errors import Cancelled, Draining, HeadraceError, Overloaded, RanTooLong, WaitedTooLong
 from headrace.ops.workers import Workers
 from headrace.request import CancelToken, RequestContext, context, use
+from headrace.resources import bindings
+from headrace.resources.handles import KnowledgeBase
 from headrace.types import Answer, Event
 
 if TYPE_CHECKING:
     from headrace.flows.app import App, Run
     from headrace.ops.metrics import Metrics
+
+log = logging.getLogger("headrace.ops")
 
 State = Literal["starting", "ready", "draining"]
 
@@ -219,7 +224,7 @@ class Desk:
     # ------------------------------------------------------------------ running
 
     async def _start(self, work: Callable[[Job], Any], caller: Caller, *, listened: bool = False) -> Job:
-        self._refuse_unless_ready()
+        self._refuse_if_draining()
         await self.admission.enter()
         loop = asyncio.get_running_loop()
         job = Job(loop, self.timeout)
@@ -279,11 +284,11 @@ class Desk:
             hint="Ask for less, or raise timeout under [serve] in headrace.toml.",
         )
 
-    def _refuse_unless_ready(self) -> None:
-        if self.state != "ready":
+    def _refuse_if_draining(self) -> None:
+        if self.state == "draining":
             raise Draining(
-                f"This server is {self.state} and takes no requests.",
-                hint="Try again shortly, or ask another one.",
+                "This server is shutting down and takes no new requests.",
+                hint="Ask another one, or try again shortly.",
                 retry_after=2.0,
             )
 
@@ -293,9 +298,25 @@ class Desk:
 
     # ------------------------------------------------------------------ starting and stopping
 
-    def open(self) -> None:
-        """From now on requests are taken."""
-        self.state = "ready"
+    async def open(self) -> None:
+        """Load what the first answer would otherwise wait for, then be ready.
+
+        Requests that come before are answered too, only more slowly: readiness is advice to
+        whoever distributes them.
+        """
+        loop = asyncio.get_running_loop()
+        warmed: asyncio.Future[None] = loop.create_future()
+
+        def work() -> None:
+            try:
+                warm(self.app)
+            finally:
+                _tell(loop, lambda: None if warmed.done() else warmed.set_result(None))
+
+        self._workers.submit(work)
+        await warmed
+        if self.state == "starting":
+            self.state = "ready"
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing new, let what runs finish for ``seconds``, then cancel it.
@@ -315,6 +336,17 @@ class Desk:
             await asyncio.wait(unfinished, timeout=min(2.0, seconds))
         self._workers.close()
         return not unfinished
+
+
+def warm(app: App) -> None:
+    """One search in each knowledge base of the application: opens it and loads the embedder."""
+    with bindings.use(app.bindings()):
+        for handle in app.handles:
+            if isinstance(handle, KnowledgeBase):
+                try:
+                    handle.search("warm up", top_k=1)
+                except HeadraceError as problem:
+                    log.warning("%s: %s", handle.name, problem)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -78,8 +78,9 @@ def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        desk.open()
+        opening = asyncio.ensure_future(desk.open())
         yield
+        opening.cancel()
         await desk.drain(0.0)
 
     made = Starlette(
@@ -162,7 +163,7 @@ def make_server(app: App, settings: Settings, *, key: str | None, started: Calla
         server_header=False,
         timeout_graceful_shutdown=5,
         # The queue is ours; connections beyond this are pages and probes.
-        limit_concurrency=limits.concurrency + limits.queue + 100,
+        limit_concurrency=limits.concurrency + limits.queue + 1000,
         backlog=256,
     )
 
@@ -181,8 +182,9 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket at the address; StateError where it cannot be had, with what to do."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
-        made = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(found, key=lambda item: item[0] != socket.AF_INET)
+        # With the protocol named, asyncio sets TCP_NODELAY; without, small answers wait 40 ms.
+        made = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
     except OSError as error:
         raise StateError(
             f"The address {host!r} cannot be used: {error.strerror}.", hint="Give another with --host."

@@ -7,20 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from needs import skip
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-
-
-def required(what: str) -> bool:
-    """Whether HEADRACE_REQUIRE names this: then a skip is a failure."""
-    return what in {item.strip() for item in os.environ.get("HEADRACE_REQUIRE", "").split(",")}
-
-
-def skip(what: str, reason: str) -> None:
-    """Skip with the reason, or fail where the thing is required."""
-    if required(what):
-        pytest.fail(f"{what} is required here (HEADRACE_REQUIRE), and: {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

@@ -101,7 +101,7 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
             python += 1
             file = tmp_path / f"block{block.line}.py"
             file.write_text(block.text + "\n", encoding="utf-8")
-            script.append(f"echo '@@ {where}' >&2; python {_runner(tmp_path)} {file}")
+            script.append(f"echo '@@ {where}' >&2; python {_runner(tmp_path)} {file} || exit 1")
     if not script:
         return
     # An executable `headrace` and `python` of this environment come first on the path.
@@ -140,7 +140,7 @@ def _commands(block: Block, where: str) -> list[str]:
         while command.endswith("\\") or (
             heredoc and not re.search(rf"^{heredoc[1]}$", command, re.MULTILINE)
         ):
-            command += "\n" + lines[i].removeprefix("> ")
+            command += "\n" + re.sub(r"^> ?", "", lines[i])
             i += 1
         wanted = re.search(r"#\s*exit (\d+)\s*$", command)
         code = int(wanted[1]) if wanted else 0

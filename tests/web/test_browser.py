@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import skip
+from needs import skip
 
 pytestmark = pytest.mark.chromium
 

@@ -95,7 +95,7 @@ def show_answer(answer: Answer, seconds: float, *, text: bool = True) -> None:
         if answer.usage.output_tokens
         else ""
     )
-    trace = f" · trace {answer.trace_id[:13]}" if answer.trace_id else ""
+    trace = f" · trace {answer.trace_id[:16]}" if answer.trace_id else ""
     click.echo(f"\nanswered by {answer.answered_by}{tokens}{cost} · {seconds:.2f} s{trace}")
 
 

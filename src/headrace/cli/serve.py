@@ -20,8 +20,8 @@ Examples:
 
 \b
 The page is at /, the application at POST /v1/apps/NAME/invoke, OpenAI clients
-use /v1/chat/completions. SIGTERM finishes what runs, then ends with 0; a second
-one ends at once. Limits: [serve] in headrace.toml."""
+use /v1/chat/completions. SIGTERM finishes what runs, then ends with 0; a
+second one ends at once. Limits: [serve] in headrace.toml."""
 )
 @click.argument("target", required=False)
 @kb_option()

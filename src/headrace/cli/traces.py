@@ -26,7 +26,7 @@ def _ledger() -> Any:
 Examples:
   headrace traces
   headrace traces list --app handbook --status error --json
-  headrace traces show 0192f3c1
+  headrace traces show 0192f3c1a2b37c4d
   headrace traces export --format otlp --out traces.json""",
 )
 @click.pass_context
@@ -55,7 +55,7 @@ def list_(limit: int, app: str | None, status: str | None, as_json: bool) -> Non
             ["trace", "when", "app", "status", "seconds", "asked"],
             [
                 [
-                    row.id[:13],
+                    row.id[:16],
                     time.strftime("%m-%d %H:%M:%S", time.localtime(row.start)),
                     row.app,
                     row.status,
@@ -174,4 +174,4 @@ def vote(trace_id: str, value: str, comment: str, correction: str, as_json: bool
     if as_json:
         print_json(stored)
     else:
-        click.echo(f"noted: {value} on {found.id[:13]}")
+        click.echo(f"noted: {value} on {found.id[:16]}")

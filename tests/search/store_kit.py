@@ -139,9 +139,11 @@ class Base:
             assert len(rows) == snapshot.chunk_count
             wanted = sorted((id, c.text) for id, text in texts.items() for c in self.chunks(id, text))
             assert sorted((row.document, row.text) for row in rows.values()) == wanted
-            for seq, row in rows.items():
+            for row in rows.values():
                 assert row.text == texts[row.document][row.start : row.end]
-                np.testing.assert_array_equal(vectors[seq], vector(row.text))
+            if rows:
+                expected = np.stack([vector(row.text) for row in rows.values()])
+                np.testing.assert_array_equal(np.stack([vectors[seq] for seq in rows]), expected)
             unindexed = {seq for seq, _, _ in snapshot.unindexed()}
             assert set(seqs) <= unindexed | set(self.words.rows)
             return texts

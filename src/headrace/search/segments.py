@@ -169,6 +169,21 @@ def open_map(folder: Path, segment: Segment) -> Block:
     return Block(np.asarray(seqs), np.asarray(matrix))
 
 
+def read_seqs(folder: Path, segment: Segment) -> NDArray[np.int64]:
+    """The seqs of a segment, in memory (8 bytes a row)."""
+    return open_map(folder, segment).seqs.copy()
+
+
+def read_rows(folder: Path, segment: Segment, rows: Sequence[int]) -> list[NDArray[np.float32]]:
+    """Single vectors, read and not mapped: the writer's memory stays flat."""
+    found = []
+    with (folder / segment.file).open("rb", buffering=0) as file:
+        for row in rows:
+            file.seek(_matrix_at(segment.rows) + 4 * segment.dimension * row)
+            found.append(np.frombuffer(file.read(4 * segment.dimension), "<f4"))
+    return found
+
+
 def verify(folder: Path, segment: Segment) -> str:
     """Read the whole file and hash it: "" when it is sound, else what is wrong."""
     try:

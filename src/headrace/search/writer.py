@@ -25,7 +25,6 @@ from headrace.search import publish, records, schema, segments
 from headrace.search.changes import Change, Planned, transaction
 from headrace.search.lock import WriterLock
 from headrace.search.records import WordSync
-from headrace.search.segments import Block
 from headrace.search.snapshot import read_document
 from headrace.search.store import Store
 from headrace.storage import PutResult, Source
@@ -82,6 +81,7 @@ class Writer:
         self._open_splitter = splitter
         self._embedder: Embedder | None = None
         self._splitter: Splitter | None = None
+        self._sealed: dict[segments.Segment, NDArray[np.int64]] = {}
         self._made = 0  # chunks embedded so far, for progress
         self._unsealed = int(connection.execute("SELECT count(*) FROM tail").fetchone()[0])
 
@@ -347,26 +347,31 @@ class Writer:
         """The stored vectors of chunks, where they can be had."""
         wanted = np.asarray(sorted(seqs), np.int64)
         found: dict[int, NDArray[np.float32]] = {}
-        for block in self.blocks():
-            at, there = block.find(wanted)
-            for seq, row in zip(wanted[there].tolist(), at[there].tolist(), strict=True):
-                found[seq] = block.matrix[row]
+        folder = self.store.maps.folder
+        for segment in records.read_segments(self.sql):
+            part = wanted[(wanted >= segment.first) & (wanted <= segment.last)]
+            if not len(part):
+                continue
+            try:
+                if segment not in self._sealed:
+                    self._sealed[segment] = segments.read_seqs(folder, segment)
+                at = np.minimum(np.searchsorted(self._sealed[segment], part), segment.rows - 1)
+                there = self._sealed[segment][at] == part
+                found.update(
+                    zip(
+                        part[there].tolist(),
+                        segments.read_rows(folder, segment, at[there].tolist()),
+                        strict=True,
+                    )
+                )
+            except (FileNotFoundError, Corrupt):
+                continue  # a lost segment is the check's business; its texts are embedded again
         for seq in wanted.tolist():
             if seq not in found:
                 row = self.sql.execute("SELECT vector FROM tail WHERE seq = ?", (seq,)).fetchone()
                 if row:
                     found[seq] = np.frombuffer(row[0], np.float32)
         return found
-
-    def blocks(self) -> list[Block]:
-        """The sealed segments that can be opened; lost ones are check's business."""
-        blocks: list[Block] = []
-        for segment in records.read_segments(self.sql):
-            try:
-                blocks.extend(self.store.maps.get([segment]))
-            except (FileNotFoundError, Corrupt):
-                continue
-        return blocks
 
 
 def _hash(text: str) -> bytes:

@@ -66,6 +66,13 @@ def test_the_delimiter_is_found(mark: str) -> None:
     assert second.metadata["metres"] == 4
 
 
+def test_a_table_in_another_encoding() -> None:
+    text = "teil;länge\nmühle;3\n"
+    for codec in ("utf-16", "utf-8-sig", "cp1252"):
+        [row] = read_csv(text.encode(codec), "a.csv")
+        assert row.text == "teil: mühle\nlänge: 3"
+
+
 def test_rows_without_a_header_and_ragged_rows() -> None:
     first, second, third = read_csv(b"1,2\n3,4,5\n\n6\n", "a.csv")
     assert first.text == "column1: 1\ncolumn2: 2"

@@ -24,6 +24,7 @@ SHORTEST = 20  # words; shorter texts are compared exactly only
 _BLOCK = 1024  # shingles hashed at once: half a megabyte, which stays in the cache
 _PIECE = 1 << 17  # bytes of text hashed at once
 _RUN = 2048  # documents per sorted run of the index
+_MERGED = 1 << 19  # keys of the largest run
 
 _random = np.random.default_rng(1997)
 _A = _random.integers(1, 2**31, MINIMA, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
@@ -151,8 +152,8 @@ class _Bands:
     def __init__(self) -> None:
         self._recent: dict[int, int] = {}
         self._runs: list[tuple[NDArray[np.uint64], NDArray[np.int32]]] = []
-        self._short = np.empty((0, MINIMA), np.uint8)
-        self._numbers: dict[int, int] = {}
+        self._short: list[NDArray[np.uint8]] = []  # blocks of _RUN rows: growing one array would copy it
+        self._numbers: list[int] = []
         self._size = 0
 
     def find(self, minima: Signature, threshold: float) -> int | None:
@@ -165,19 +166,18 @@ class _Bands:
             candidates.update(rows[at[sorted_keys[at] == keys]].tolist())
         if not candidates:
             return None
-        rows_ = np.fromiter(sorted(candidates), np.int64)
-        same = (self._short[rows_] == minima.astype(np.uint8)).mean(axis=1)
+        met = sorted(candidates)
+        held = np.stack([self._short[row // _RUN][row % _RUN] for row in met])
+        same = (held == minima.astype(np.uint8)).mean(axis=1)
         estimate = (same - 1 / 256) / (1 - 1 / 256)  # 8 bits agree by chance once in 256
         best = int(np.argmax(estimate))
-        return self._numbers[int(rows_[best])] if estimate[best] >= threshold else None
+        return self._numbers[met[best]] if estimate[best] >= threshold else None
 
     def add(self, minima: Signature, number: int) -> None:
-        if self._size == len(self._short):
-            self._short = np.concatenate(
-                [self._short, np.empty((max(256, self._size // 2), MINIMA), np.uint8)]
-            )
-        self._short[self._size] = minima.astype(np.uint8)
-        self._numbers[self._size] = number
+        if self._size % _RUN == 0:
+            self._short.append(np.empty((_RUN, MINIMA), np.uint8))
+        self._short[-1][self._size % _RUN] = minima.astype(np.uint8)
+        self._numbers.append(number)
         for key in _keys(minima).tolist():
             self._recent.setdefault(key, self._size)
         self._size += 1
@@ -188,7 +188,8 @@ class _Bands:
         keys = np.fromiter(self._recent, np.uint64, len(self._recent))
         rows = np.fromiter(self._recent.values(), np.int32, len(self._recent))
         self._recent.clear()
-        while self._runs and len(self._runs[-1][0]) <= 2 * len(keys):  # few runs: merge like sizes
+        # few runs: merge those of like size, while a merge takes little memory
+        while self._runs and len(self._runs[-1][0]) <= min(2 * len(keys), _MERGED - len(keys)):
             older = self._runs.pop()
             keys, rows = np.concatenate([older[0], keys]), np.concatenate([older[1], rows])
         order = np.argsort(keys, kind="stable")

@@ -7,6 +7,7 @@ from single damaged bytes in a file that is otherwise UTF-8, what does not decod
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections import Counter
 
@@ -65,9 +66,7 @@ def decode_with_name(data: bytes, name: str) -> tuple[str, str]:
             except UnicodeDecodeError as error:
                 raise _binary(data, name) from error
         raise _binary(data, name)
-    sample = data[:_SAMPLE]
-    # a control character is rare in text (1 in 10 bytes of compressed data is one)
-    if len(sample) - len(sample.translate(None, _CONTROLS)) > max(2, len(sample) // 100):
+    if _controls(data[:_SAMPLE]):
         raise _binary(data, name)
     try:
         return data.decode("utf-8"), "utf-8"
@@ -75,6 +74,33 @@ def decode_with_name(data: bytes, name: str) -> tuple[str, str]:
         if (repaired := _damaged(data)) is not None:
             return repaired, "utf-8"
     return _by_statistics(data, name)
+
+
+def stream(data: bytes, name: str) -> io.TextIOWrapper:
+    """A text file over the bytes, newlines untouched, decoded as it is read: for large tables.
+
+    Raises ReadError at once where the bytes are no text.
+    """
+    sample = data[:_SAMPLE]
+    if b"\0" in sample or _controls(sample) or not _is_utf8(data):
+        data = decode(data, name).encode("utf-8", "surrogatepass")
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+
+
+def _is_utf8(data: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(data), _SAMPLE):
+            decoder.decode(data[start : start + _SAMPLE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _controls(sample: bytes) -> bool:
+    """A control character is rare in text; 1 in 10 bytes of compressed data is one."""
+    return len(sample) - len(sample.translate(None, _CONTROLS)) > max(2, len(sample) // 100)
 
 
 def clean(text: str) -> str:

@@ -13,10 +13,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TextIO
 
 from headrace.errors import ReadError
-from headrace.ingest.encoding import clean, decode
+from headrace.ingest.encoding import clean, stream
 from headrace.ingest.matter import scalar
 from headrace.types import Document, Section
 
@@ -37,16 +37,16 @@ _LONGEST = 500  # code points; where all columns are text, longer values are not
 
 def read_csv(data: bytes, name: str) -> Iterator[Document]:
     """Comma, semicolon, tab or bar separated values; the first row names the columns."""
-    text = decode(data, name)
-    if not text.strip():
+    if not data.strip():
         return
+    file = stream(data, name)
     if csv.field_size_limit() < 1 << 30:  # the default refuses a field of 131,072 characters
         csv.field_size_limit(1 << 30)
-    delimiter = "\t" if PurePath(name).suffix.lower() == ".tsv" else _delimiter(text)
+    delimiter = "\t" if PurePath(name).suffix.lower() == ".tsv" else _delimiter(file)
     # in .tsv files of data sets a quotation mark is usually just a character
-    plain = delimiter == "\t" and text.count('"') % 2 == 1
+    plain = delimiter == "\t" and data.count(b'"') % 2 == 1
     table = csv.reader(
-        io.StringIO(text, newline=""),
+        file,
         delimiter=delimiter,
         quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
     )
@@ -72,10 +72,11 @@ def read_csv(data: bytes, name: str) -> Iterator[Document]:
         ) from error
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(file: TextIO) -> str:
     """The mark that cuts the first lines most evenly into the most columns."""
-    sample = text[:65536]
-    if len(text) > len(sample):
+    sample = file.read(65536)
+    file.seek(0)
+    if len(sample) == 65536:
         sample = sample[: sample.rfind("\n") + 1] or sample
     best, score = ",", 1.0
     for mark in (",", ";", "\t", "|"):
@@ -104,16 +105,17 @@ def _names(cells: list[str]) -> bool:
 
 def read_jsonl(data: bytes, name: str) -> Iterator[Document]:
     """One JSON value a line. Good lines are read even where others are broken; those are reported."""
-    text = decode(data, name)
+    if not data.strip():
+        return
     bad: list[str] = []
     good = 0
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+    for number, line in enumerate(stream(data, name), 1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if good == 0 and not bad and (rows := _array(text)) is not None:
+            if good == 0 and not bad and (rows := _array(data)) is not None:
                 for index, row in enumerate(rows, 1):
                     yield from _row(_record(row), name, index, "row")
                 return
@@ -128,12 +130,12 @@ def read_jsonl(data: bytes, name: str) -> Iterator[Document]:
         )
 
 
-def _array(text: str) -> list[Any] | None:
+def _array(data: bytes) -> list[Any] | None:
     """The items where the whole file is one JSON array instead of lines."""
-    if not text.lstrip().startswith("["):
+    if not data.lstrip().startswith(b"["):
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(data)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, list) else None

@@ -74,7 +74,7 @@ def test_the_main_job_in_a_namespace_without_interfaces(project: Path) -> None:
     assert len(probe.stdout.splitlines()) <= 1, "no route leads out"
     run = f"{sys.executable} -m headrace"
     script = (
-        f"{run} new book && cd book && {run} ingest docs/ --json >&2 "
+        f"{run} new book >&2 && cd book && {run} ingest docs/ --json >&2 "
         f"&& {run} ask 'How many days of leave do I get?' --json"
     )
     done = subprocess.run(

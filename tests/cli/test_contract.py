@@ -17,7 +17,7 @@ import pytest
 DOCS = {
     "leave.md": "# Leave\n\n## Annual leave\n\nEvery employee has 27 days of paid leave a year.\n\n"
     "## Parental leave\n\nParents have 16 weeks of paid leave after the birth of a child.\n",
-    "travel.txt": "Trips outside Europe are approved by the finance team. Trains may be booked in first class.\n",
+    "travel.txt": "Trips outside Europe are approved by the finance team. Trains may be in first class.\n",
 }
 
 

@@ -98,10 +98,11 @@ class Row:
 
 
 def describe(identity: Mapping[str, Any] | None) -> str:
-    """An identity in a few words: its name, and the start of the hash over all of it."""
+    """An identity in a few words: name, precision class, and the start of the hash over all of it."""
     if identity is None:
         return ""
-    return f"{identity.get('name', 'unnamed')} ({digest(comparable(identity))[:12]})"
+    name = " ".join(str(identity[key]) for key in ("name", "precision") if key in identity)
+    return f"{name or 'unnamed'} ({digest(comparable(identity))[:12]})"
 
 
 def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:

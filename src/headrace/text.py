@@ -12,11 +12,18 @@ from functools import lru_cache
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
 # A full stop, question or exclamation mark (or its CJK, Arabic, Devanagari kin), closing quotes or
 # brackets, then white space; the wide kin need no white space after them.
-_END = re.compile(r"(?:[.!?…؟۔।]+[\"'”’»)\]]*(?=\s))|(?:[。！？]+[」』”’）]*)|(?:\n[ \t]*\n)")
+_END = re.compile(
+    r"(?:[.!?…؟۔।]+[\"'”’»)\]]*(?=\s))|(?:[。！？]+[」』”’）]*)|(?:\n[ \t\r]*\n)"
+    r"|(?:\n(?=[ \t]*(?:[-*+•‣][ \t]|\d{1,3}[.)][ \t]|#{1,6}[ \t]|\|)))"  # items of lists, headings, rows
+)
 _SHORT = frozenset(
     "mr mrs ms dr prof sr jr st vs etc e.g i.e cf fig eq no vol pp p al inc ltd co corp dept est "
     "approx ca jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m ph.d gen col lt sgt "
     "rev hon gov pres".split()
+)
+_MAY_END = frozenset(
+    "etc inc ltd co corp a.m p.m u.s u.k "
+    "jan feb mar apr jun jul aug sep sept oct nov dec al jr sr ph.d".split()
 )
 
 STOPWORDS = frozenset(
@@ -33,14 +40,21 @@ STOPWORDS = frozenset(
 def sentences(text: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the sentences, white space around them left out.
 
-    Cuts at sentence marks and blank lines; not after common abbreviations, initials or the dot of
-    a number. Text without any mark is one sentence.
+    Cuts at sentence marks, blank lines and before items of lists; not after common abbreviations,
+    initials, the dot of a number or of a list's numbering, nor where a quotation goes on. Text
+    without any mark is one sentence.
     """
     spans: list[tuple[int, int]] = []
     start = 0
     for match in _END.finditer(text):
-        if match.group().startswith(".") and _is_abbreviation(text, match.start(), match.end()):
-            continue
+        mark = match.group()
+        if mark[0] == ".":
+            if _is_abbreviation(text, match.start(), match.end()):
+                continue
+        elif (
+            mark[0] in "!?…" and mark[-1] in '"”»' and text[match.end() : match.end() + 2].lstrip().islower()
+        ):
+            continue  # "Is it?" she asked.
         _append(spans, text, start, match.end())
         start = match.end()
     _append(spans, text, start, len(text))
@@ -61,15 +75,18 @@ def _is_abbreviation(text: str, dot: int, end: int) -> bool:
     while begin > 0 and not text[begin - 1].isspace() and text[begin - 1] not in "([\"'“‘":
         begin -= 1
     word = text[begin:dot].lower()
-    after = text[end:].lstrip()[:1]
+    following = _WORD.match(text, end + len(text[end : end + 8]) - len(text[end : end + 8].lstrip()))
+    after = following.group() if following else ""
+    if word == "no":
+        return after[:1].isdigit()  # "no. 5"; otherwise it is an answer
     if word in _SHORT:
-        # "etc." and "a.m." may also end a sentence; a capital after them says so
-        return not (
-            after.isupper() and word in {"etc", "inc", "ltd", "co", "corp", "a.m", "p.m", "u.s", "u.k"}
-        )
+        # "etc." and "a.m." may also end a sentence: then a word that begins sentences follows
+        return not (word in _MAY_END and after[:1].isupper() and after.lower() in STOPWORDS)
     if len(word) == 1 and word.isalpha() and text[begin].isupper():
-        return True  # an initial: "J. Smith"
-    return bool(after) and after.islower()
+        return after.lower() not in STOPWORDS  # an initial ("J. Smith"), but "plan B. Then"
+    if word.isdigit() and len(word) <= 3 and not text[text.rfind("\n", 0, begin) + 1 : begin].strip():
+        return True  # the number of a list's item
+    return bool(after) and after[0].islower()
 
 
 def words(text: str) -> list[str]:

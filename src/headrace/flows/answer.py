@@ -192,6 +192,7 @@ def _support(
     found = evidence.candidates([passage])
     if not found:  # nothing but headings or signs: the whole passage is the place
         return quoting.cite(number, passage, 0, len(passage.text))
-    asked = evidence.read_question(guard.without_references(" ".join(said)) or question, [passage], None)
-    best = found[int(np.argmax(quoting.rank(asked, [passage], found, embedder)))]
+    asked = quoting.read(guard.without_references(" ".join(said)) or question, [passage], found)
+    table = quoting.measure(asked, [passage], found, embedder)
+    best = found[int(np.argmax(quoting.rank(table, by_words=embedder is None)))]
     return quoting.cite(number, passage, best.start, best.end)

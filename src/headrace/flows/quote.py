@@ -11,14 +11,15 @@ the articles of SQuAD v1.1 dev, and are reported there on the other half.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headrace.errors import InputError
-from headrace.flows import evidence
-from headrace.flows.evidence import Question, Sentence
+from headrace.flows import asking, confidence, evidence
+from headrace.flows.asking import Question
+from headrace.flows.evidence import Sentence
 from headrace.text import shorten
 from headrace.types import Answer, Citation, Passage, Passages
 
@@ -29,25 +30,51 @@ if TYPE_CHECKING:
 
 LONGEST_QUESTION = 8_192  # code points; a question is not a document
 
-# Ranking of sentences, conditional logit over the sentences of one question.
+# Ranking of sentences: a conditional logit over the sentences of one question.
 RANK = {
-    "cosine": 4.7,
-    "before": 0.0,
-    "after": 0.8,
-    "passage": 1.1,
-    "cover": 12.7,
-    "cover_before": 8.7,
-    "cover_passage": 3.8,
-    "pairs": 1.0,
-    "names": -0.7,
-    "kind": 1.8,
-    "close": 0.6,
-    "novel": 0.1,
-    "length": 0.0,
+    "cosine": -2.0,
+    "before": -3.0,
+    "after": 0.5,
+    "both": 9.0,
+    "mean": -2.0,
+    "passage": 2.5,
+    "cover": 9.0,
+    "cover_names": -3.0,
+    "cover_before": 6.5,
+    "cover_passage": 3.0,
+    "exact": 2.0,
+    "pairs": 0.7,
+    "bigrams": 2.0,
+    "kind": 1.6,
+    "counted": 1.0,
     "first": 0.3,
-    "rank": 1.2,
+    "rank": 0.7,
+    "score": 1.5,
     "asks": -2.0,
+    "echo": -2.0,
 }
+RANK_BY_WORDS = {
+    "cover": 13.0,
+    "cover_names": -3.0,
+    "cover_before": 9.0,
+    "cover_passage": 4.0,
+    "exact": 2.0,
+    "pairs": 1.0,
+    "bigrams": 2.5,
+    "kind": 1.8,
+    "counted": 1.0,
+    "first": 0.3,
+    "rank": 1.0,
+    "score": 2.0,
+    "asks": -2.0,
+    "echo": -2.0,
+}
+# Whether an answer is there: a logistic function of the signs in ``confidence.py``.
+SURE = {"bias": -6.0, "passage": 6.0, "cover": 5.0, "sentence": 2.0, "missing": -2.0, "kind": 0.3}
+SURE_BY_WORDS = {"bias": -3.0, "cover": 5.0, "own": 2.0, "missing": -2.0, "kind": 0.3}
+# The confidence below which an answer is an abstention: 10 % false abstentions on the fit half.
+THRESHOLD = 0.5
+THRESHOLD_BY_WORDS = 0.5
 
 
 def quote(
@@ -69,13 +96,14 @@ def quote(
     if not sentences >= 1:
         raise InputError(f"sentences={sentences!r} is not a number from 1.", hint="Give for example 2.")
     found = evidence.candidates(items)
-    terms = passages.plan.get("terms") if isinstance(passages, Passages) else None
-    asked = evidence.read_question(question, items, terms)
+    asked = read(question, passages, found)
     if not found:
         return abstention(asked, _nearest(passages))
-    scores, confidence = judge(asked, items, found, embedder)
-    if confidence < (THRESHOLD if threshold is None else threshold):
-        return abstention(asked, _nearest(passages), confidence)
+    scores, sure = judge(asked, items, found, embedder)
+    if threshold is None:
+        threshold = THRESHOLD_BY_WORDS if embedder is None else THRESHOLD
+    if sure < threshold:
+        return abstention(asked, _nearest(passages), sure)
     order = np.argsort(-scores, kind="stable")
     chosen = [found[int(i)] for i in order[:sentences]]
     citations = tuple(cite(n, items[s.passage], s.start, s.end) for n, s in enumerate(chosen, 1))
@@ -83,30 +111,45 @@ def quote(
         text=" ".join(f"{' '.join(c.text.split())} [{c.number}]" for c in citations),
         citations=citations,
         answered_by="quotes",
-        confidence=confidence,
+        confidence=sure,
     )
 
 
-def rank(
+def read(question: str, passages: Passages | Sequence[Passage], found: Sequence[Sentence]) -> Question:
+    """The question taken apart; how rare its words are comes from the index, where one was asked."""
+    idf = passages.plan.get("terms") if isinstance(passages, Passages) else None
+    units = [] if idf else [asking.stems_of(sentence.text) for sentence in found]
+    return asking.read_question(question, units, idf)
+
+
+def measure(
     asked: Question, items: Sequence[Passage], found: Sequence[Sentence], embedder: Embedder | None
 ) -> NDArray[np.float64]:
+    """The features of all candidates (see ``evidence.FEATURES``)."""
+    close = None if embedder is None else evidence.cosines(asked.text, len(items), found, embedder)
+    return evidence.features(asked, items, found, close)
+
+
+def rank(table: NDArray[np.float64], *, by_words: bool) -> NDArray[np.float64]:
     """A score per candidate, higher is better; comparable within one question only."""
-    cosines = means = None
-    if embedder is not None:
-        cosines, means = evidence.similarities(asked.text, items, found, embedder)
-    table = evidence.features(asked, items, found, cosines, means)
-    scores: NDArray[np.float64] = table @ np.array([RANK[name] for name in evidence.FEATURES])
+    scores: NDArray[np.float64] = table @ vector(RANK_BY_WORDS if by_words else RANK, evidence.FEATURES)
     return scores
 
 
 def judge(
     asked: Question, items: Sequence[Passage], found: Sequence[Sentence], embedder: Embedder | None
 ) -> tuple[NDArray[np.float64], float]:
-    """A score per candidate (higher is better) and the confidence that an answer is among them."""
-    return rank(asked, items, found, embedder), 1.0
+    """A score per candidate and the confidence, 0 to 1, that an answer is among them."""
+    table = measure(asked, items, found, embedder)
+    scores = rank(table, by_words=embedder is None)
+    given = confidence.signs(asked, items, found, table, scores)
+    weights = vector(SURE_BY_WORDS if embedder is None else SURE, confidence.SIGNS)
+    return scores, confidence.probability(weights, given)
 
 
-THRESHOLD = 0.5
+def vector(constants: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
+    """Constants by name as a row, 0 where there is none."""
+    return np.array([constants.get(name, 0.0) for name in names])
 
 
 def cite(number: int, passage: Passage, start: int, end: int) -> Citation:
@@ -123,7 +166,7 @@ def cite(number: int, passage: Passage, start: int, end: int) -> Citation:
     )
 
 
-def abstention(asked: Question, nearest: Passage | None, confidence: float = 0.0) -> Answer:
+def abstention(asked: Question, nearest: Passage | None, sure: float = 0.0) -> Answer:
     """An answer that says that nothing answers: what was looked for, and the nearest place."""
     looked = ", ".join(repr(shorten(t.word, 40)) for t in _key_terms(asked))
     text = "Nothing was found that answers this question."
@@ -132,10 +175,10 @@ def abstention(asked: Question, nearest: Passage | None, confidence: float = 0.0
     if nearest is not None:
         place = nearest.document + (f", {nearest.heading}" if nearest.heading else "")
         text += f" The nearest place is {shorten(place, 200)}."
-    return Answer(text=text, abstained=True, answered_by="quotes", confidence=confidence)
+    return Answer(text=text, abstained=True, answered_by="quotes", confidence=sure)
 
 
-def _key_terms(asked: Question, most: int = 6) -> list[evidence.Term]:
+def _key_terms(asked: Question, most: int = 6) -> list[asking.Term]:
     heavy = sorted(asked.terms, key=lambda t: -t.weight)[:most]
     return [t for t in asked.terms if t in heavy]
 

@@ -51,7 +51,7 @@ def by_hand(
                 "l1": -float(np.abs(row - query).sum()),
             }[metric]
             found.append((score, seq))
-    return sorted(found, key=lambda pair: (-round(pair[0], 4), pair[1]))
+    return sorted(found, reverse=True)
 
 
 @settings(deadline=None, max_examples=80)

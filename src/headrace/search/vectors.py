@@ -132,7 +132,9 @@ def _best(seqs: Seqs, scores: NDArray[np.float64], depth: int) -> tuple[Seqs, ND
 
 
 def _cosine(matrix: Floats, query: Floats) -> Floats:
-    return np.asarray(matrix @ query)
+    # not `matrix @ query`: memory sets the pace here, and BLAS threads that wait for each other on
+    # a busy machine take several times as long (2,067 rows: 31 ms instead of 5)
+    return np.asarray(np.einsum("ij,j->i", matrix, query))
 
 
 def _l2(matrix: Floats, query: Floats) -> Floats:

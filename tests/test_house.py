@@ -44,7 +44,7 @@ ASKED_BY = {"readers": "ingest", "models": "resources"}
 PLACES: dict[str, set[str]] = {
     "openvino": {"models/minilm.py"},
     "tokenizers": {"models/tokens.py"},
-    "tantivy": {"search/words.py"},
+    "tantivy": {"search/words.py", "search/terms.py"},  # the index, and its analyser
     "lxml": {"ingest/markup.py"},
     "docx": {"ingest/office.py"},
     "pypdfium2": {"ingest/office.py"},

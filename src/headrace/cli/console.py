@@ -9,9 +9,9 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -21,7 +21,10 @@ from headrace.types import Answer, to_json
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on standard output.")
 
 
-def kb_option(default: str | None = None) -> Any:
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def kb_option(default: str | None = None) -> Callable[[_F], _F]:
     """``--kb``: a name of this project, or a path such as ./kb."""
     return click.option(
         "--kb",

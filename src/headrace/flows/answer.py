@@ -1,26 +1,19 @@
 """From a question and passages to a cited answer: by a language model, or by quoting without one.
 
-``hr.answer``. The model's ``[n]`` are checked against what its prompt held and point to the
-sentence of the passage that supports them best; a refusal becomes an abstention. It searches
-nothing: the passages are given.
+``hr.answer``: the door. ``quote.py`` quotes, ``write.py`` has a model write; both are imported when
+they are used, so that touching this name costs nothing. It searches nothing: the passages are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from headrace import request, tracing
 from headrace.errors import InputError
-from headrace.flows import evidence
-from headrace.flows import quote as quoting
-from headrace.guards import citations as guard
-from headrace.prompts.context import REFUSAL, build_prompt
 from headrace.resources.handles import ModelHandle
-from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage, Passages
+from headrace.types import Answer, Decoding, Finding, Message, Passage, Passages
 
 if TYPE_CHECKING:
     from headrace.protocols import Embedder, Model
@@ -46,6 +39,8 @@ def answer(
     ``visible`` is True, or when it is None and the application itself calls (not a step of it).
     Raises InputError for a question that is empty or too long, or for passages that are not.
     """
+    from headrace.flows import quote as quoting
+
     items = quoting.check_passages(passages)
     shown = _is_visible() if visible is None else visible
     opened = _open(model)
@@ -67,8 +62,16 @@ def answer(
                     ),
                 )
         else:
-            given = _generate(
-                question, items, opened, embedder, decoding or _decoding(opened), history, shown
+            from headrace.flows.write import write
+
+            given = write(
+                question,
+                items,
+                opened,
+                embedder=embedder or _default_embedder,
+                decoding=decoding or _decoding(opened),
+                history=history,
+                shown=shown,
             )
         span.set(answered_by=given.answered_by, abstained=given.abstained, citations=len(given.citations))
         tracing.note("answered_by", given.answered_by)
@@ -110,89 +113,3 @@ def _default_embedder() -> Embedder | None:
     from headrace.resources.build import default_embedder
 
     return default_embedder()
-
-
-def _generate(
-    question: str,
-    items: Sequence[Passage],
-    model: Model,
-    embedder: Embedder | None,
-    decoding: Decoding,
-    history: Sequence[Message],
-    shown: bool,
-) -> Answer:
-    prompt = build_prompt(
-        question,
-        items,
-        count=model.count,
-        window=model.window,
-        reserve=decoding.max_new_tokens,
-        history=history,
-    )
-    completion = _complete(model, prompt.messages, decoding, shown)
-    request.checkpoint()
-    dropped = tuple(dict.fromkeys(items[n - 1].document for n in prompt.dropped))
-    findings = list(_about(completion, prompt.canary))
-    if guard.is_refusal(completion.text, REFUSAL):
-        return Answer(
-            text=completion.text.strip() or REFUSAL,
-            abstained=True,
-            answered_by=model.name,
-            findings=tuple(findings),
-            dropped=dropped,
-            usage=completion.usage,
-        )
-    with tracing.span("citations", kind="guard") as span:
-        checked = guard.check(completion.text, frozenset(prompt.kept))
-        findings += checked.findings
-        span.set(numbers=list(checked.numbers), findings=len(checked.findings))
-        if checked.numbers and embedder is None:
-            embedder = _default_embedder()
-        cited = tuple(_support(n, items[n - 1], question, checked, embedder) for n in checked.numbers)
-    return Answer(
-        text=checked.text,
-        citations=cited,
-        answered_by=model.name,
-        findings=tuple(findings),
-        dropped=dropped,
-        usage=completion.usage,
-    )
-
-
-def _complete(model: Model, messages: Sequence[Message], decoding: Decoding, shown: bool) -> Completion:
-    """The whole completion; its pieces go to whoever listens as they come."""
-    if not shown or request.current().listener is None:
-        return model.complete(messages, decoding)
-    stream = model.stream(messages, decoding)
-    try:
-        for piece in stream:
-            request.checkpoint()
-            request.emit(Event(kind="delta", text=piece))
-        return stream.completion
-    finally:
-        stream.close()
-
-
-def _about(completion: Completion, canary: str) -> Iterator[Finding]:
-    if completion.finish == "length":
-        yield Finding(
-            guard="length",
-            message=f"The answer was cut off after {completion.usage.output_tokens} tokens: "
-            "raise max_new_tokens in Decoding.",
-        )
-    if canary and canary in completion.text:
-        yield Finding(guard="canary", message="The answer repeats the private part of its instructions.")
-
-
-def _support(
-    number: int, passage: Passage, question: str, checked: guard.Checked, embedder: Embedder | None
-) -> Citation:
-    """The sentence of the passage that fits best what the answer says where it cites ``number``."""
-    said = [claim.text for claim in checked.claims if number in claim.numbers]
-    found = evidence.candidates([passage])
-    if not found:  # nothing but headings or signs: the whole passage is the place
-        return quoting.cite(number, passage, 0, len(passage.text))
-    asked = quoting.read(guard.without_references(" ".join(said)) or question, [passage], found)
-    table = quoting.measure(asked, [passage], found, embedder)
-    best = found[int(np.argmax(quoting.rank(table, by_words=embedder is None)))]
-    return quoting.cite(number, passage, best.start, best.end)

@@ -367,7 +367,7 @@ def step(function: Callable[P, R] | None = None, /, *, name: str = "") -> Any:
             request.checkpoint()
             request.emit(Event(kind="step", name=label, text="begin"))
             with tracing.span(label, kind="step"):
-                found: Awaitable[Any] = function(*args, **kwargs)  # type: ignore[assignment]
+                found: Awaitable[Any] = function(*args, **kwargs)
                 value = await found
             request.emit(Event(kind="step", name=label, text="end"))
             return value

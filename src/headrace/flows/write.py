@@ -1,0 +1,121 @@
+"""Having a model answer from passages, and checking what it wrote.
+
+The model's ``[n]`` are checked against what its prompt held and point to the sentence of the
+passage that supports them best. It is given an opened model and passages; it looks nothing up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from headrace import request, tracing
+from headrace.flows import evidence
+from headrace.flows import quote as quoting
+from headrace.guards import citations as guard
+from headrace.prompts.context import REFUSAL, build_prompt
+from headrace.protocols import Embedder, Model
+from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage
+
+
+def write(
+    question: str,
+    items: Sequence[Passage],
+    model: Model,
+    *,
+    embedder: Embedder | Callable[[], Embedder | None],
+    decoding: Decoding,
+    history: Sequence[Message] = (),
+    shown: bool = False,
+) -> Answer:
+    """Have ``model`` answer from ``items``; a refusal becomes an abstention.
+
+    ``embedder``, or what gives one, is needed only where something is cited. ``shown``: the text
+    goes to whoever listens to the run while it is written.
+    """
+    prompt = build_prompt(
+        question,
+        items,
+        count=model.count,
+        window=model.window,
+        reserve=decoding.max_new_tokens,
+        history=history,
+    )
+    dropped = tuple(dict.fromkeys(items[n - 1].document for n in prompt.dropped))
+    if not prompt.kept:  # the model would have to answer from nothing
+        quoted = quoting.quote(question, items, embedder=_scorer(embedder))
+        why = f"{model.name} was not asked: no passage fits into its window of {model.window} tokens."
+        return replace(
+            quoted, findings=(*quoted.findings, Finding(guard="window", message=why)), dropped=dropped
+        )
+    completion = _complete(model, prompt.messages, decoding, shown)
+    request.checkpoint()
+    findings = list(_about(completion, prompt.canary))
+    if guard.is_refusal(completion.text, REFUSAL):
+        return Answer(
+            text=completion.text.strip() or REFUSAL,
+            abstained=True,
+            answered_by=model.name,
+            findings=tuple(findings),
+            dropped=dropped,
+            usage=completion.usage,
+        )
+    with tracing.span("citations", kind="guard") as span:
+        checked = guard.check(completion.text, frozenset(prompt.kept))
+        findings += checked.findings
+        span.set(numbers=list(checked.numbers), findings=len(checked.findings))
+        scorer = _scorer(embedder) if checked.numbers else None
+        cited = tuple(_support(n, items[n - 1], question, checked, scorer) for n in checked.numbers)
+    return Answer(
+        text=checked.text,
+        citations=cited,
+        answered_by=model.name,
+        findings=tuple(findings),
+        dropped=dropped,
+        usage=completion.usage,
+    )
+
+
+def _scorer(embedder: Embedder | Callable[[], Embedder | None]) -> Embedder | None:
+    return embedder if isinstance(embedder, Embedder) else embedder()
+
+
+def _complete(model: Model, messages: Sequence[Message], decoding: Decoding, shown: bool) -> Completion:
+    """The whole completion; its pieces go to whoever listens as they come."""
+    if not shown or request.current().listener is None:
+        return model.complete(messages, decoding)
+    stream = model.stream(messages, decoding)
+    try:
+        for piece in stream:
+            request.checkpoint()
+            request.emit(Event(kind="delta", text=piece))
+        return stream.completion
+    finally:
+        stream.close()
+
+
+def _about(completion: Completion, canary: str) -> Iterator[Finding]:
+    if completion.finish == "length":
+        yield Finding(
+            guard="length",
+            message=f"The answer was cut off after {completion.usage.output_tokens} tokens: "
+            "raise max_new_tokens in Decoding.",
+        )
+    if canary and canary in completion.text:
+        yield Finding(guard="canary", message="The answer repeats the private part of its instructions.")
+
+
+def _support(
+    number: int, passage: Passage, question: str, checked: guard.Checked, embedder: Embedder | None
+) -> Citation:
+    """The sentence of the passage that fits best what the answer says where it cites ``number``."""
+    said = [claim.text for claim in checked.claims if number in claim.numbers]
+    found = evidence.candidates([passage])
+    if not found:  # nothing but headings or signs: the whole passage is the place
+        return quoting.cite(number, passage, 0, len(passage.text))
+    asked = quoting.read(guard.without_references(" ".join(said)) or question, [passage], found)
+    table = quoting.measure(asked, [passage], found, embedder)
+    best = found[int(np.argmax(quoting.rank(table, by_words=embedder is None)))]
+    return quoting.cite(number, passage, best.start, best.end)

@@ -164,6 +164,12 @@ def test_no_word_is_cut(words: list[str], limit: int) -> None:
         assert chunk.end == len(text) or text[chunk.end] == " "
 
 
+def test_what_the_properties_once_found(wordpiece: Any) -> None:
+    _holds(pairs, " 000000000:0000000000", [], 12, 5)  # white space before the first chunk
+    _holds(spaced, " 000000000:0000000000", [], 12, 5)
+    _holds(wordpiece, "0 구어한 0000000000000000000000002:0", [], 24, 6)  # one code point, several tokens
+
+
 # --------------------------------------------------------------------------- where it cuts
 
 

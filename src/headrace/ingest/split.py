@@ -115,7 +115,7 @@ class _Cutter:
                 if _trim(self.text, position, stop)[0] < b:  # something beyond the overlap
                     found.append((a, b, self.places.heading(self.text, max(a, position), b), tokens))
                 position = stop
-                begin = self._overlapping(begin, position) if position < end else position
+                begin = self._overlapping(a, position) if position < end else position
         return found
 
     # ------------------------------------------------------------------ sections
@@ -235,8 +235,12 @@ class _Cutter:
         if not self.overlap:
             return position
         index = bisect_left(self.starts, position)
-        earliest = self.starts[max(0, index - self.overlap)] if self.starts else position
-        earliest = max(earliest, begin + 1)
+        first = max(0, index - self.overlap)
+        while 0 < first < index and self.starts[first - 1] == self.starts[first]:
+            first += 1  # one code point can be several tokens
+        if first >= index:
+            return position
+        earliest = max(self.starts[first], begin + 1)
         if earliest >= position:
             return position
         sentence = self._inner()[0]

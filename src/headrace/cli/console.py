@@ -104,32 +104,19 @@ def show_answer(answer: Answer, seconds: float, *, text: bool = True) -> None:
 
 @contextmanager
 def progress(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
-    """A bar with rate and time left on standard error; None where nobody looks (no terminal)."""
+    """A bar over bytes read, with rate and time left, on standard error; None where nobody looks."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
 
     with Bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        Rate(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
@@ -137,6 +124,6 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
         task = bar.add_task(title, total=None)
 
         def update(done: int, total: int | None, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{title} {what[-28:]}")
+            bar.update(task, completed=done, total=total, description=f"{title} {what[-24:]}")
 
         yield update

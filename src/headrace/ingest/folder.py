@@ -22,7 +22,7 @@ from headrace.request import CancelToken
 from headrace.storage import IngestReport, Sink, Source
 from headrace.types import Document
 
-GROUP_CHARACTERS = 256 * 1024  # of text in one write: some hundred chunks, embedded together
+GROUP_CHARACTERS = 96 * 1024  # of text in one write: a second or two of embedding, so a stop costs little
 GROUP_DOCUMENTS = 64
 VERSION = 1  # of the readers: a higher one reads every file again
 _FRESH = 2_000_000_000  # ns; a file changed so shortly before reading may change again unnoticed

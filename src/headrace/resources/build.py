@@ -172,7 +172,7 @@ def ingest(
     """Files → a knowledge base (see KnowledgeBase.add_files)."""
     from headrace.ingest.folder import check_paths, ingest_paths
 
-    check_paths(paths)  # before anything is created
+    check_paths(paths, prune=prune)  # before anything is created
     opened = engine(handle, create=True)
     with opened.writer(wait=wait) as writer:
         return ingest_paths(

@@ -27,6 +27,7 @@ class Candidates:
     seqs: np.ndarray
     cosine: np.ndarray
     bm25: np.ndarray
+    coverage: np.ndarray
     ceiling: float
     terms: tuple[words_of.Term, ...]
 
@@ -49,14 +50,17 @@ def candidates(
         seqs=seqs,
         cosine=exact.scores([block], vector, seqs),
         bm25=bm25,
+        coverage=words.coverage(terms, seqs),
         ceiling=words_of.ceiling(terms),
         terms=terms,
     )
 
 
-def fused(found: Candidates, weight: float = fuse.DENSE_WEIGHT) -> np.ndarray:
+def fused(
+    found: Candidates, weight: float = fuse.DENSE_WEIGHT, share: float = fuse.COVERAGE_SHARE
+) -> np.ndarray:
     """Seqs by the convex combination, best first."""
-    score = fuse.convex(found.cosine, found.bm25, found.ceiling, weight)
+    score = fuse.convex(found.cosine, found.bm25, found.coverage, found.ceiling, weight, share)
     return found.seqs[np.lexsort((found.seqs, -score))]
 
 

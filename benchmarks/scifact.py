@@ -36,6 +36,7 @@ from ranking import candidates, difference, fused, reciprocal
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "scifact"
 GOALS = {"dense": 0.645, "words": 0.675, "hybrid": 0.73}
 WEIGHTS = [round(0.05 * n, 2) for n in range(21)]
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of coverage in the words' part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,12 @@ def measure(data: Scifact, words: Words, precision: str) -> tuple[dict[str, Any]
             [ndcg([data.ids[seq - 1] for seq in ranked(found[split][c])[:10]], judged[c]) for c in judged]
         )
 
-    curve = {weight: float(scored("train", lambda f, w=weight: fused(f, w)).mean()) for weight in WEIGHTS}
-    chosen = max(curve, key=lambda weight: (curve[weight], -weight))
+    curve = {
+        (weight, share): float(scored("train", lambda f, w=weight, s=share: fused(f, w, s)).mean())
+        for weight in WEIGHTS
+        for share in SHARES
+    }
+    chosen = max(curve, key=lambda pair: curve[pair])
     constants = {k: float(scored("train", lambda f, k=k: reciprocal(f, k)).mean()) for k in (10, 20, 30, 60)}
     constant = max(constants, key=lambda k: constants[k])
     per_claim = {
@@ -98,18 +103,24 @@ def measure(data: Scifact, words: Words, precision: str) -> tuple[dict[str, Any]
         "words": scored("test", lambda f: f.words),
         "reciprocal rank": scored("test", lambda f: reciprocal(f, constant)),
         "hybrid": scored("test", lambda f: fused(f, fuse.DENSE_WEIGHT)),
-        "hybrid, weight of train": scored("test", lambda f: fused(f, chosen)),
+        "hybrid, best of train": scored("test", lambda f: fused(f, *chosen)),
+        "hybrid without coverage": scored("test", lambda f: fused(f, fuse.DENSE_WEIGHT, 0.0)),
     }
     figures = {
         "test ndcg@10": {name: round(float(values.mean()), 4) for name, values in per_claim.items()},
-        "train ndcg@10 by weight on dense": {str(w): round(value, 4) for w, value in curve.items()},
-        "weight chosen on train": chosen,
-        "weight in use": fuse.DENSE_WEIGHT,
+        "train ndcg@10 by weight on dense, share of coverage": {
+            f"{weight}, {share}": round(value, 4) for (weight, share), value in curve.items()
+        },
+        "best of train": chosen,
+        "in use": (fuse.DENSE_WEIGHT, fuse.COVERAGE_SHARE),
         "train ndcg@10 by constant of reciprocal rank": {str(k): round(v, 4) for k, v in constants.items()},
         "paired": {
             "hybrid - reciprocal rank": difference(per_claim["hybrid"], per_claim["reciprocal rank"]),
             "hybrid - dense": difference(per_claim["hybrid"], per_claim["dense"]),
             "hybrid - words": difference(per_claim["hybrid"], per_claim["words"]),
+            "hybrid - without coverage": difference(
+                per_claim["hybrid"], per_claim["hybrid without coverage"]
+            ),
         },
     }
     return figures, per_claim
@@ -178,7 +189,7 @@ def main() -> None:
         row = "".join(f"{figures['test ndcg@10'][name]:9.4f}" for figures, _ in measured.values())
         print(f"{name:24}{row}   {'goal ' + str(GOALS[name]) if name in GOALS else ''}")
     for precision, (figures, _) in measured.items():
-        print(f"{precision}: weight of train {figures['weight chosen on train']}, in use {fuse.DENSE_WEIGHT}")
+        print(f"{precision}: best on train {figures['best of train']}, in use {figures['in use']}")
         for name, gap in figures["paired"].items():
             print(f"  {name:28}{gap['difference']:+.4f}  [{gap['low']:+.4f}, {gap['high']:+.4f}]")
     for name, gap in result.get("paired, int8 - f32", {}).items():

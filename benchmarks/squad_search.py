@@ -26,9 +26,8 @@ import squad
 from embedded import vectors
 from headrace.models.embedder import peek_identity
 from headrace.search import relevance
-from headrace.search import terms as words_of
 from headrace.search.store import Block
-from headrace.search.words import Words, entry
+from headrace.search.words import Words
 from headrace.settings import home
 from ranking import Candidates, candidates, difference, fused, reciprocal
 
@@ -51,10 +50,6 @@ class Base:
         self.block = Block(np.arange(1, len(matrix) + 1), matrix)
         asked = vectors("squad-questions", [q.text for q in data.questions], precision)
         self.vectors = {q.id: row for q, row in zip(data.questions, asked, strict=True)}
-        self.terms = [
-            frozenset(words_of.analyse(entry(p.text, h)))
-            for p, h in zip(data.paragraphs, self.headings, strict=True)
-        ]
         titles = np.array([p.title for p in data.paragraphs])
         self.without = {title: np.flatnonzero(titles != title) + 1 for title in set(titles.tolist())}
 
@@ -66,8 +61,9 @@ class Base:
         """(hits, 3): cosine, coverage, BM25 as a share of the ceiling, of the first hybrid hits."""
         seqs = fused(found)[:JUDGED]
         at = np.searchsorted(found.seqs, seqs)
-        covered = [words_of.coverage(found.terms, set(self.terms[seq - 1])) for seq in seqs]
-        return np.stack([found.cosine[at], covered, found.bm25[at] / max(found.ceiling, 1e-9)], axis=1)
+        return np.stack(
+            [found.cosine[at], found.coverage[at], found.bm25[at] / max(found.ceiling, 1e-9)], axis=1
+        )
 
 
 def hits(base: Base, questions: Sequence[squad.Question]) -> dict[str, np.ndarray]:

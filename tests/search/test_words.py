@@ -196,6 +196,17 @@ def test_coverage_is_the_share_of_rarity_that_is_present(words: Words) -> None:
     assert share == pytest.approx(by_name["tide"] / sum(by_name.values()))
 
 
+def test_coverage_through_the_index_is_the_same(words: Words) -> None:
+    new = (9, "High water in the harbour.", "")
+    terms = words.terms("high water zeppelin tables high")
+    texts = {seq: set(words_of.analyse(entry(text, heading))) for seq, text, heading in [*ROWS, new]}
+    seqs = np.array([1, 2, 4, 7, 9, 500])
+    found = words.coverage(terms, seqs, [new])
+    expected = [words_of.coverage(terms, texts.get(seq, set())) for seq in seqs.tolist()]
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    assert words.coverage((), seqs).tolist() == [0.0] * 6
+
+
 def test_a_damaged_or_foreign_index_is_named(words: Words, tmp_path: Path) -> None:
     (words.folder / "meta.json").write_text("{", encoding="utf-8")
     with pytest.raises(Corrupt, match="cannot be opened"):

@@ -274,7 +274,12 @@ class Engine:
             "seconds": dict(found.seconds),
         }
         if wanted.mode == "hybrid":
-            plan["fusion"] = f"convex, {fuse.DENSE_WEIGHT} on dense"
+            plan["fusion"] = {
+                "kind": "convex",
+                "dense": fuse.DENSE_WEIGHT,
+                "coverage": (1 - fuse.DENSE_WEIGHT) * fuse.COVERAGE_SHARE,
+                "bm25": (1 - fuse.DENSE_WEIGHT) * (1 - fuse.COVERAGE_SHARE),
+            }
         if found.cut:
             plan["cut"] = list(found.cut)
         if threshold is not None:

@@ -23,7 +23,7 @@ import numpy as np
 from headrace.search import fuse, vectors
 from headrace.search import terms as words_of
 from headrace.search.relevance import Calibration, relevance
-from headrace.search.words import Words, entry
+from headrace.search.words import Words
 from headrace.types import KnowledgeVersion, Outcome, Passage
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ class Retrieval:
             found.candidates = len(seqs)
             cosine, nearness = self._nearness(snapshot, vector, seqs)
             bm25 = self._bm25(terms, seqs, fresh)
+            coverage = self.words.coverage(terms, seqs, fresh)
             ceiling = words_of.ceiling(terms)
             if request.mode == "dense":
                 score = nearness
@@ -251,7 +252,7 @@ class Retrieval:
                 similarity = cosine
                 if request.metric != "cosine" and vector is not None:
                     similarity = _similarity(nearness, request.metric, len(vector))
-                score = fuse.convex(similarity, bm25, ceiling)
+                score = fuse.convex(similarity, bm25, coverage, ceiling)
             beyond = ~_within_depth(seqs, dense, lexical)
             if beyond.any() and not beyond.all():  # what only a larger top_k brings in comes after
                 score = np.where(beyond, np.minimum(score, score[~beyond].min()), score)
@@ -259,7 +260,7 @@ class Retrieval:
         with self._timed("texts"):
             for row, at in self._distinct(snapshot, seqs, order):
                 found.passages.append(
-                    self._passage(row, score[at], cosine[at], nearness[at], bm25[at], terms, ceiling)
+                    self._passage(row, score[at], cosine[at], nearness[at], bm25[at], coverage[at], ceiling)
                 )
         if not found.passages:
             found.outcome = "empty"
@@ -309,13 +310,10 @@ class Retrieval:
         cosine: float,
         nearness: float,
         bm25: float,
-        terms: tuple[words_of.Term, ...],
+        coverage: float,
         ceiling: float,
     ) -> Passage:
-        covered = (
-            words_of.coverage(terms, set(words_of.analyse(entry(row.text, row.heading)))) if terms else 0.0
-        )
-        signals = {"bm25": float(bm25), "coverage": covered}
+        signals = {"bm25": float(bm25), "coverage": float(coverage)}
         if not np.isnan(cosine):
             signals["cosine"] = float(cosine)
             if self.request.metric != "cosine":
@@ -326,7 +324,7 @@ class Retrieval:
             relevance=relevance(
                 self.calibration,
                 cosine=signals.get("cosine"),
-                coverage=covered,
+                coverage=float(coverage),
                 words=float(bm25) / ceiling if ceiling else 0.0,
             ),
             document=row.document,

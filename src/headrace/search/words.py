@@ -194,6 +194,24 @@ class Words:
             scores=np.array([score for _, score in order], np.float64),
         )
 
+    def coverage(
+        self, terms: tuple[Term, ...], seqs: Seqs, fresh: Iterable[Fresh] = ()
+    ) -> NDArray[np.float64]:
+        """For each of ``seqs`` (sorted) the share of the terms, weighted by idf, that it holds."""
+        result, whole = np.zeros(len(seqs)), sum(term.idf for term in terms)
+        if not whole or not len(seqs):
+            return result
+        searcher = self._searcher()
+        if searcher is not None:
+            hits = searcher.search(_query(terms, seqs, present=True), len(seqs), count=False).hits
+            found = self._seqs_of(searcher, hits)
+            result[np.searchsorted(seqs, found)] = [score / whole for score, _ in hits]
+        for row in fresh:
+            at = int(np.searchsorted(seqs, row[0]))
+            if at < len(seqs) and seqs[at] == row[0]:
+                result[at] = words_of.coverage(terms, self._counted(row)[0])
+        return np.minimum(result, 1.0)
+
     def _ask(
         self,
         searcher: tantivy.Searcher,
@@ -322,19 +340,26 @@ def _schema() -> tantivy.Schema:
     return builder.build()
 
 
-def _query(terms: tuple[Term, ...], only: Seqs | None) -> tantivy.Query:
-    """Any of the terms, weighted by how much they are asked; never a parsed query language."""
+def _query(terms: tuple[Term, ...], only: Seqs | None, *, present: bool = False) -> tantivy.Query:
+    """Any of the terms, weighted by how much they are asked; never a parsed query language.
+
+    ``present``: a term adds its idf where it occurs, however often.
+    """
     from tantivy import Occur, Query
 
     schema = _schema()
     clauses = []
     for term in terms:
         query = Query.term_query(schema, "body", term.text, index_option="freq")
-        clauses.append((Occur.Should, Query.boost_query(query, term.weight) if term.count > 1 else query))
+        if present:
+            query = Query.const_score_query(query, term.idf)
+        elif term.count > 1:
+            query = Query.boost_query(query, term.weight)
+        clauses.append((Occur.Should, query))
     wanted = Query.boolean_query(clauses)
     if only is None:
         return wanted
-    these = Query.const_score_query(Query.term_set_query(schema, "seq", [int(seq) for seq in only]), 0.0)
+    these = Query.const_score_query(Query.term_set_query(schema, "seq", only.tolist()), 0.0)
     return Query.boolean_query([(Occur.Must, these), (Occur.Must, wanted)])
 
 

@@ -206,6 +206,85 @@ def test_an_application_inside_another_is_a_step_of_its_trace() -> None:
     assert build.ledger(twice.root).count() == 1
 
 
+def test_a_stream_runs_in_the_context_in_which_it_was_asked_for() -> None:
+    """Also where the first event is read after the context has ended: filters must not be lost."""
+
+    @hr.app
+    def who(text: str) -> str:
+        return f"{request.current().user} {request.current().filters}"
+
+    with hr.context(user="ana", filters={"team": "legal"}):
+        events = who.stream("a")
+        later = who.astream("a")
+    assert [e.value for e in events if e.kind == "answer"] == ["ana ({'team': 'legal'},)"]
+
+    async def read() -> list[object]:
+        return [event.value async for event in later if event.kind == "answer"]
+
+    assert asyncio.run(read()) == ["ana ({'team': 'legal'},)"]
+    assert request.current().user == ""
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_the_one_record_holds_all_that_made_the_answer(tmp_path: Path, content: bool) -> None:
+    (tmp_path / "headrace.toml").write_text(
+        f"[ledger]\ncontent = {str(content).lower()}\n[models.small]\nprovider = 'scripted'\n"
+        "model = 'quote'\ninput_price = 1.0\noutput_price = 2.0\n"
+    )
+    kb, llm = hr.KnowledgeBase("kb"), hr.model("small")
+    kb.add(hr.Document("# Tides\n\nThe tide turns every six hours.", id="tides.md"))
+
+    @hr.app
+    def ask(question: str) -> hr.Answer:
+        return hr.answer(question, kb.search(question), model=llm)
+
+    answer = ask("How often does the tide turn?")
+    trace = build.ledger(ask.root).trace(answer.trace_id)
+    assert trace is not None
+    assert trace.subject["fingerprint"] == hr.fingerprint(ask).id
+    assert trace.subject["code"] == hr.fingerprint(ask).code
+    record = trace.record
+    (version,) = record["kb_versions"]
+    assert len(version["corpus"]) == 64
+    assert version["embedder"]
+    assert version["splitter"]
+    (resources,) = record["resources"]
+    known = resources["knowledge:kb"]
+    assert known["corpus"] == version["corpus"]
+    stored = kb.engine().store.meta()
+    assert known["embedder"] == dict(stored.embedder or {}), "whole, weights' hash included"
+    assert known["splitter"] == dict(stored.splitter or {})
+    assert {"score", "relevance", "document", "start", "end", "text"} <= record["passages"][0].keys()
+    assert len(record["prompts"][0]["hash"]) == 64
+    assert len(record["contexts"][0]["template"]) == 64
+    assert record["contexts"][0]["kept"] == [1]
+    assert record["decodings"][0]["max_new_tokens"] > 0
+    assert record["models"][0]["name"] == "scripted:quote"
+    (usage,) = record["usage"]
+    assert usage["calls"] == 1
+    assert usage["input_tokens"] > 0
+    assert usage["cost"] == pytest.approx((usage["input_tokens"] + 2 * usage["output_tokens"]) / 1e6)
+    assert record["answered_by"] == ["scripted:quote"]
+    texts = str(record) + str(trace.inputs) + str(trace.output)
+    assert ("tide turn" in texts) == content
+
+
+def test_a_resource_that_cannot_be_asked_costs_nobody_the_answer(tmp_path: Path) -> None:
+    """The fingerprint is made after the answer: a damaged knowledge base it never used is no matter."""
+    broken = hr.KnowledgeBase("broken")
+    broken.folder.mkdir(parents=True)
+    (broken.folder / "kb.sqlite").write_bytes(b"this is no database" * 100)
+
+    @hr.app
+    def fine(text: str) -> str:
+        return text if broken else ""
+
+    run = fine.run({"text": "a"})
+    assert run.output == "a"
+    assert run.trace is not None
+    assert run.trace.record["resources"] == [{"knowledge:broken": {"unavailable": True, "why": "corrupt"}}]
+
+
 def test_a_failed_run_leaves_a_trace_with_its_error() -> None:
     @hr.app
     def broken(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -46,6 +48,23 @@ def test_searching_never_creates_and_a_mistyped_name_is_told(tmp_path: Path) -> 
     hr.KnowledgeBase("handbook").add(hr.Document("Some text."))
     with pytest.raises(NotFound, match=r"Did you mean 'handbook'\?"):
         hr.KnowledgeBase("handbok").search("x")
+
+
+def test_a_knowledge_base_that_another_process_replaced_or_wrote_is_seen() -> None:
+    kb = hr.KnowledgeBase("./kb")
+    kb.add(hr.Document("The tide turns every six hours.", id="old"))
+    assert [p.document for p in kb.search("tide")] == ["old"]
+    other = (
+        "import headrace as hr, shutil, sys\n"
+        "if sys.argv[1] == 'replace': shutil.rmtree('kb')\n"
+        "hr.KnowledgeBase('./kb').add(hr.Document(sys.argv[2], id=sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", other, "replace", "Whales sing in the deep."], check=True)
+    assert [p.document for p in kb.search("whales")] == ["replace"]
+    assert kb.count() == 1
+    subprocess.run([sys.executable, "-c", other, "write", "Dolphins sleep with one eye open."], check=True)
+    for mode in ("hybrid", "dense", "lexical"):
+        assert kb.search("dolphins sleep", top_k=1, mode=mode)[0].document == "write"  # type: ignore[arg-type]
 
 
 def test_a_knowledge_base_that_was_removed_is_not_searched_from_memory(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import operator
 import queue
 import threading
 import time
@@ -27,7 +28,7 @@ from headrace.flows.signature import Signature
 from headrace.resources import bindings, build
 from headrace.resources.handles import Handle
 from headrace.settings import FILE, find_root
-from headrace.types import Answer, Event, Trace, to_json
+from headrace.types import Answer, Event, Trace, Usage, to_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -173,25 +174,42 @@ class App:
             raise
         finally:
             if found is not None:
+                seconds = time.perf_counter() - clock
                 here = request.current()
+                subject, record = self._made_by(found)
                 trace = Trace(
                     id=found.id,
                     start=started,
-                    seconds=time.perf_counter() - clock,
-                    subject={
-                        "app": self.name,
-                        "release": None,
-                        "fingerprint": fingerprints.fingerprint(self, seen=found.record).id,
-                    },
+                    seconds=seconds,
+                    subject=subject,
                     context={"user": here.user, "session": here.session},
                     inputs=to_json(arguments),
                     output=to_json(output),
                     error=problem,
-                    record=found.record,
+                    record=record,
                     spans=tuple(found.spans),
                 )
                 ledger.record(trace)
         return Run(output=output, trace_id=trace.id, trace=trace)
+
+    def _made_by(self, found: tracing.Collector) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Subject and record of a trace: what was noted, what all models used, what stood behind it.
+
+        It runs when the answer is there, so nothing in it may cost the caller that answer: what a
+        resource cannot say about itself is recorded as unavailable (``build.identity``).
+        """
+        made = fingerprints.fingerprint(self, seen=found.record)
+        subject = {"app": self.name, "release": None, "fingerprint": made.id, "code": made.code}
+        calls = [span.attributes for span in found.spans if "output_tokens" in span.attributes]
+        record: dict[str, Any] = {key: list(values) for key, values in found.record.items()}
+        if calls:
+            used = [
+                Usage(input_tokens=c["input_tokens"], output_tokens=c["output_tokens"], cost=c["cost"])
+                for c in calls
+            ]
+            record["usage"] = [{"calls": len(calls), **to_json(functools.reduce(operator.add, used))}]
+        record["resources"] = [dict(made.resources)]
+        return subject, record
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
         if not inspect.iscoroutinefunction(self.function):
@@ -221,9 +239,22 @@ class App:
         return self._stream(self.signature.validate(inputs), trace_id)
 
     def _stream(self, arguments: Mapping[str, Any], trace_id: str | None = None) -> Iterator[Event]:
-        events: queue.Queue[Event | BaseException | None] = queue.Queue(maxsize=1024)
+        # Here, not in the generator: that one begins at its first `next`, by which time the caller
+        # may have left the context whose user and filters hold for this run.
         token = request.CancelToken()
         outer = request.current()
+        changed = replace(outer, cancel=_both(outer.cancel, token))
+        return self._events(arguments, trace_id, changed, token, contextvars.copy_context())
+
+    def _events(
+        self,
+        arguments: Mapping[str, Any],
+        trace_id: str | None,
+        context: request.RequestContext,
+        token: request.CancelToken,
+        surroundings: contextvars.Context,
+    ) -> Iterator[Event]:
+        events: queue.Queue[Event | BaseException | None] = queue.Queue(maxsize=1024)
 
         def put(event: Event | BaseException | None) -> None:
             # A reader that went away must not hold the run for ever.
@@ -235,7 +266,7 @@ class App:
                     continue
 
         def work() -> None:
-            with request.use(replace(outer, cancel=_both(outer.cancel, token), listener=put)):
+            with request.use(replace(context, listener=put)):
                 try:
                     done = self._run(arguments, trace_id)
                     put(Event(kind="answer", value=done.output, trace_id=done.trace_id))
@@ -245,7 +276,7 @@ class App:
                     put(None)
 
         thread = threading.Thread(
-            target=contextvars.copy_context().run, args=(work,), name=f"stream {self.name}", daemon=True
+            target=surroundings.run, args=(work,), name=f"stream {self.name}", daemon=True
         )
         thread.start()
         try:
@@ -265,15 +296,18 @@ class App:
         """``batch`` without blocking the event loop."""
         return await asyncio.to_thread(functools.partial(self.batch, inputs, max_workers=max_workers))
 
-    async def astream(self, inputs: Any = None, /, **kwargs: Any) -> AsyncIterator[Event]:
+    def astream(self, inputs: Any = None, /, **kwargs: Any) -> AsyncIterator[Event]:
         """``stream`` without blocking the event loop."""
-        events = self.stream(inputs, **kwargs)
-        end = object()
-        try:
-            while (event := await asyncio.to_thread(next, events, end)) is not end:
-                yield event  # type: ignore[misc]
-        finally:
-            await asyncio.to_thread(events.close)  # type: ignore[attr-defined]
+        return _asynchronous(self.stream(inputs, **kwargs))
+
+
+async def _asynchronous(events: Iterator[Event]) -> AsyncIterator[Event]:
+    end = object()
+    try:
+        while (event := await asyncio.to_thread(next, events, end)) is not end:
+            yield event  # type: ignore[misc]
+    finally:
+        await asyncio.to_thread(events.close)  # type: ignore[attr-defined]
 
 
 class _EitherToken(request.CancelToken):

@@ -8,9 +8,10 @@ read of each resource's identity.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerpri
         app=app.name,
         code=code.digest,
         python=platform.python_version(),
-        distributions=digest(distributions()),
+        distributions=_distributions()[2],
         resources=resources,
         files=code.files,
     )
@@ -84,14 +85,18 @@ def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerpri
 _hashes: dict[str, tuple[tuple[int, int], str]] = {}
 
 
-def _hash_file(path: Path) -> str:
-    stat = path.stat()
-    stamp = (stat.st_mtime_ns, stat.st_size)
-    known = _hashes.get(str(path))
-    if known is None or known[0] != stamp:
-        known = (stamp, hashlib.sha256(path.read_bytes()).hexdigest())
-        _hashes[str(path)] = known
-    return known[1]
+def _hash_file(name: str) -> str:
+    """SHA-256 of a file, read again only when its time or size changed; "" where it is gone."""
+    try:
+        stat = os.stat(name)
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        known = _hashes.get(name)
+        if known is None or known[0] != stamp:
+            known = (stamp, hashlib.sha256(Path(name).read_bytes()).hexdigest())
+            _hashes[name] = known
+        return known[1]
+    except OSError:  # removed or locked since it was imported: the run itself did without it
+        return ""
 
 
 def code_of(app: App) -> Code:
@@ -99,42 +104,70 @@ def code_of(app: App) -> Code:
     root = app.root.absolute()
     files: dict[str, str] = {}
     if app.file is not None:
-        files[_name(app.file, root)] = _hash_file(app.file)
-    own = Path(__file__).absolute().parents[1]
+        files[_name(app.file, root)] = _hash_file(str(app.file))
+    for shown, name in _modules(str(root)):
+        files[shown] = _hash_file(name)
+    prompts = root / _PROMPTS
+    if prompts.is_dir():
+        for folder, folders, names in os.walk(prompts):
+            folders.sort()
+            for item in names:
+                path = os.path.join(folder, item)
+                files[_name(Path(path), root)] = _hash_file(path)
+    return Code(files=dict(sorted((shown, found) for shown, found in files.items() if found)))
+
+
+_ours: dict[tuple[str, str], str | None] = {}  # (root, file of a module) → its name in the project
+
+
+def _modules(root: str) -> Iterator[tuple[str, str]]:
+    """Name and path of the project's own modules among those that are imported now.
+
+    Hundreds of modules are imported and each run asks: what was decided about a path is kept.
+    """
     for module in list(sys.modules.values()):
         name = getattr(module, "__file__", None)
         if not name:
             continue
-        path = Path(name)
-        if path.suffix != ".py" or not path.is_relative_to(root) or path.is_relative_to(own):
-            continue
-        inside = path.relative_to(root).parts
-        if any(
-            part in (STATE, "site-packages", "node_modules") or part.startswith(".venv") for part in inside
-        ):
-            continue
-        if path.is_file():
-            files[_name(path, root)] = _hash_file(path)
-    prompts = root / _PROMPTS
-    if prompts.is_dir():
-        for path in sorted(p for p in prompts.rglob("*") if p.is_file()):
-            files[_name(path, root)] = _hash_file(path)
-    return Code(files=dict(sorted(files.items())))
+        key = (root, name)
+        if key not in _ours:
+            _ours[key] = _inside(Path(name), Path(root))
+        shown = _ours[key]
+        if shown is not None:
+            yield shown, name
+
+
+def _inside(path: Path, root: Path) -> str | None:
+    """The path within the project, None where it is not the project's own code."""
+    if path.suffix != ".py" or not path.is_relative_to(root):
+        return None
+    if path.is_relative_to(Path(__file__).absolute().parents[1]):  # Headrace itself, in its own checkout
+        return None
+    inside = path.relative_to(root)
+    for part in inside.parts:
+        if part in (STATE, "site-packages", "node_modules") or part.startswith(".venv"):
+            return None
+    return inside.as_posix()
 
 
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-_known: tuple[tuple[str, ...], list[str]] | None = None
+_known: tuple[tuple[str, ...], list[str], str] | None = None
 
 
 def distributions() -> list[str]:
     """``name-version`` of everything installed, sorted: from the names of the metadata folders."""
+    return _distributions()[1]
+
+
+def _distributions() -> tuple[tuple[str, ...], list[str], str]:
+    """(the path that was searched, what was found, its digest); looked up once per ``sys.path``."""
     global _known
     path = tuple(sys.path)
     if _known is not None and _known[0] == path:
-        return _known[1]
+        return _known
     found: set[str] = set()
     for entry in path:
         folder = Path(entry or ".")
@@ -142,5 +175,6 @@ def distributions() -> list[str]:
             for item in folder.iterdir():
                 if item.name.endswith((".dist-info", ".egg-info")):
                     found.add(item.name.rsplit(".", 1)[0])
-    _known = (path, sorted(found))
-    return _known[1]
+    names = sorted(found)
+    _known = (path, names, digest(names))
+    return _known

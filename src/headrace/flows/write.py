@@ -44,6 +44,16 @@ def write(
         history=history,
     )
     dropped = tuple(dict.fromkeys(items[n - 1].document for n in prompt.dropped))
+    # Fences make each prompt's text its own; the template is what two prompts have in common.
+    tracing.note(
+        "contexts",
+        {
+            "template": prompt.template,
+            "tokens": prompt.tokens,
+            "kept": list(prompt.kept),
+            "dropped": list(prompt.dropped),
+        },
+    )
     if not prompt.kept:  # the model would have to answer from nothing
         quoted = quoting.quote(question, items, embedder=_scorer(embedder))
         why = f"{model.name} was not asked: no passage fits into its window of {model.window} tokens."

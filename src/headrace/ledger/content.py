@@ -20,9 +20,10 @@ from headrace.types import Answer, Span, Trace, to_json
 # Names whose strings say which, never what.
 KEPT = frozenset(
     """answered_by app application claimed code corpus digest document documents dropped embedder
-    finish fingerprint guard hash host id ids kb kind knowledge media metric mode model models name
+    finish fingerprint follow guard hash host id ids kb kind knowledge media metric mode model models name
     names operation outcome parent pooling precision prompt_hash provider release revision role
-    severity sha256 splitter status template tokenizer tool trace_id unit version weights where""".split()
+    severity sha256 splitter status template tokenizer tool trace_id unit version weights where
+    why""".split()
 )
 # Names whose whole value is the author's or the user's own, whatever it is made of.
 OPAQUE = frozenset("arguments expectations filter filters input inputs metadata output params result".split())

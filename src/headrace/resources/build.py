@@ -7,6 +7,7 @@ given what it needs from here.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from headrace.resources import bindings, pool
 from headrace.resources.handles import Handle, KnowledgeBase, ModelHandle
 from headrace.settings import STATE, ModelSettings, Settings, home, load
 from headrace.storage import IngestReport
+from headrace.types import KnowledgeVersion
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
@@ -119,11 +121,30 @@ def _engine_of(target: KnowledgeBase, create: bool = False) -> Engine:
             + f"Make it with: headrace ingest PATH --kb {target.name}",
         )
     key = ("engine", str(folder))
-    found = pool.get(key, lambda: _open_engine(target, folder, create))
-    if not (folder / "kb.sqlite").is_file():  # removed or replaced since it was opened
-        pool.drop(key)
-        found = pool.get(key, lambda: _open_engine(target, folder, create))
-    return found
+    found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create)))
+    if found.file != _file(folder):  # removed or replaced since it was opened
+        pool.forget(key, found)
+        found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create)))
+    return found.engine
+
+
+class _Opened:
+    """An engine, and which file it opened: a folder can be replaced while a server runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.file = _file(engine.store.folder)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def _file(folder: Path) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(folder / "kb.sqlite")
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _open_engine(handle: KnowledgeBase, folder: Path, create: bool) -> Engine:
@@ -294,15 +315,19 @@ def identity(handle: Handle) -> Mapping[str, Any]:
         target = ModelHandle(target, root=handle.root)
     if isinstance(target, KnowledgeBase):
         try:
-            seen = _engine_of(target).version()
+            opened = _engine_of(target)
+            seen = opened.version()
+            embedder, splitter = _whole(opened, seen)
         except NotFound:
             return {"missing": True}
+        except HeadraceError as error:
+            return {"unavailable": True, "why": error.code}
         return {
             "corpus": seen.corpus,
             "version": seen.version,
             "commit": seen.commit if seen.version is None else None,
-            "embedder": seen.embedder,
-            "splitter": seen.splitter,
+            "embedder": embedder,
+            "splitter": splitter,
             "follow": target.follow,
         }
     if isinstance(target, ModelHandle):
@@ -313,3 +338,13 @@ def identity(handle: Handle) -> Mapping[str, Any]:
         except HeadraceError as error:
             return {"unavailable": True, "why": error.code}
     return dict(getattr(target, "identity", {"object": type(target).__name__}))
+
+
+def _whole(opened: Engine, seen: KnowledgeVersion) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The whole identities of embedder and splitter; a version names them shortened, by their hash."""
+
+    def read() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        meta = opened.store.meta()
+        return dict(meta.embedder or {}), dict(meta.splitter or {})
+
+    return pool.get(("identities", seen.embedder, seen.splitter), read)

@@ -39,6 +39,13 @@ def drop(key: Hashable) -> None:
         found.close()
 
 
+def forget(key: Hashable, only: Any) -> None:
+    """Let go of one object, if it is still ``only``, without closing it: other threads may be using it."""
+    with _guard:
+        if _objects.get(key) is only:
+            del _objects[key]
+
+
 def close_all() -> None:
     """Close everything, newest first."""
     for key in reversed(list(_objects)):

@@ -33,7 +33,6 @@ _HIDDEN = (
 )
 _MARKER = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)]) +")
 _LONGEST = 1_200  # code points: a unit without any mark is cut here, at white space
-_WORDS_BETWEEN = 4  # terms this near each other are neighbours
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,11 @@ def candidates(passages: Sequence[Passage]) -> list[Sentence]:
 
 @dataclass(frozen=True)
 class Cosines:
-    """Of the question with each sentence, with the one before it, the one after it, with it and
-    the one before it together (n,), and with each passage (the mean of its sentences) (p,)."""
+    """Of the question with each sentence, with the one before it, with both together (n,), and
+    with each passage (the mean of its sentences) (p,)."""
 
     sentence: NDArray[np.float32]
     before: NDArray[np.float32]
-    after: NDArray[np.float32]
     both: NDArray[np.float32]
     passage: NDArray[np.float32]
 
@@ -115,12 +113,12 @@ def cosines(question: str, count: int, found: Sequence[Sentence], embedder: Embe
         mine = rows[owner == number]
         if len(mine):
             mean[number] = _cosine(mine.sum(axis=0), asked)
-    before, after, both = mean[owner], mean[owner], plain.copy()
+    before, both = mean[owner], plain.copy()
     for i in range(1, len(found)):
         if owner[i] == owner[i - 1]:
-            before[i], after[i - 1] = plain[i - 1], plain[i]
+            before[i] = plain[i - 1]
             both[i] = _cosine(rows[i] + rows[i - 1], asked)
-    return Cosines(plain, before, after, both, mean)
+    return Cosines(plain, before, both, mean)
 
 
 def _cosine(vector: NDArray[np.float32], unit: NDArray[np.float32]) -> float:
@@ -130,21 +128,17 @@ def _cosine(vector: NDArray[np.float32], unit: NDArray[np.float32]) -> float:
 FEATURES = (
     "cosine",  # question · sentence
     "before",  # question · the sentence before it
-    "after",  # question · the sentence after it
     "both",  # question · the sentence and the one before it, added
-    "mean",  # question · the mean of the passage's sentences
     "passage",  # question · the passage, as search found it (else the mean)
     "cover",  # share of the question's terms, by idf, that the sentence has
     "cover_names",  # … of these, its names and numbers (a pronoun may stand for them)
     "cover_before",  # … that only the sentence before or the heading has
     "cover_passage",  # … that only the rest of the passage has
     "exact",  # … that it has in the very form of the question
-    "pairs",  # share of neighbouring terms of the question that are neighbours here too
     "bigrams",  # share of the question's word pairs, stop words too, that stand here
     "kind",  # something new of the kind that is asked for: a number, a date, a name, a reason
     "counted",  # how many X: a number right before X
     "first",  # the passage's first sentence
-    "rank",  # 1 / place of the passage
     "score",  # the passage's score as a share of the best one's
     "asks",  # the sentence is itself a question
     "echo",  # nothing in it that is not in the question
@@ -155,7 +149,7 @@ COLUMN = {name: i for i, name in enumerate(FEATURES)}
 def features(
     asked: Question, passages: Sequence[Passage], found: Sequence[Sentence], close: Cosines | None
 ) -> NDArray[np.float64]:
-    """(len(found), len(FEATURES)). Without ``close`` (no embedder) the first six columns are 0."""
+    """(len(found), len(FEATURES)). Without ``close`` (no embedder) the first four columns are 0."""
     table = np.zeros((len(found), len(FEATURES)))
     total = asked.total
     words = frozenset(asked.roots)
@@ -190,41 +184,23 @@ def features(
             "cover_before": beside / total,
             "cover_passage": rest / total,
             "exact": exact / total,
-            "pairs": _pairs(asked, stems),
             "bigrams": len(bigrams & set(pairwise(stems))) / len(bigrams) if bigrams else 0.0,
             "kind": float(fitting(asked.kind, surface, stems, words)),
             "counted": float(bool(asked.counted) and _counts(asked.counted, surface, stems, words)),
             "first": float(sentence.order == 0),
-            "rank": 1.0 / (1 + sentence.passage),
             "score": min(1.0, max(0.0, passage.score / best)) if best > 0 else 0.0,
             "asks": float(sentence.text.rstrip().endswith(("?", "？", "؟"))),
             "echo": float(all(r in words or w.lower() in STOPWORDS for w, r in zip(surface, stems))),
         }
         if close is not None:
-            mean = float(close.passage[sentence.passage])
             row["cosine"] = float(close.sentence[i])
             row["before"] = float(close.before[i])
-            row["after"] = float(close.after[i])
             row["both"] = float(close.both[i])
-            row["mean"] = mean
-            row["passage"] = passage.signals.get("cosine", mean)
+            row["passage"] = passage.signals.get("cosine", float(close.passage[sentence.passage]))
         for name, value in row.items():
             table[i, COLUMN[name]] = value
         before = here
     return table
-
-
-def _pairs(asked: Question, stems: Sequence[str]) -> float:
-    places: dict[str, list[int]] = {}
-    for i, root in enumerate(stems):
-        places.setdefault(root, []).append(i)
-    total = got = 0.0
-    for a, b in pairwise(asked.terms):
-        total += a.weight + b.weight
-        if a.stem in places and b.stem in places:
-            gap = min(abs(i - j) for i in places[a.stem] for j in places[b.stem])
-            got += (a.weight + b.weight) * (gap <= _WORDS_BETWEEN)
-    return got / total if total else 0.0
 
 
 def _counts(

@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from headrace import request as context
 from headrace import tracing
-from headrace.errors import Cancelled, InputError, NotFound, Unavailable
+from headrace.errors import Cancelled, NotFound, Unavailable
 from headrace.request import Filters
-from headrace.search import filters as filtering
-from headrace.search import fuse, records
+from headrace.search import arguments, fuse, records
 from headrace.search.relevance import WORDS_ONLY, calibration
 from headrace.search.retrieve import Found, Request, Retrieval
 from headrace.search.store import Info, Store
-from headrace.search.vectors import METRICS
 from headrace.search.words import Words
 from headrace.storage import PutResult
 from headrace.types import Document, KnowledgeVersion, Passage, Passages
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from headrace.search.snapshot import Snapshot
     from headrace.search.writer import Writer
 
-MODES = ("hybrid", "dense", "lexical")
-MOST = 10_000  # the largest top_k
-LONGEST = 1_000_000  # code points of a question
 _WORDS_FOLDER = "words"
 
 
@@ -121,10 +116,10 @@ class Engine:
         Raises InputError, NotFound (version), EmbedderMismatch, Unavailable (dense search without
         an embedder), Corrupt, Cancelled.
         """
-        wanted = self._request(query, top_k, k, mode, filters, metric, version)
-        _check_threshold(score_threshold)
+        wanted = arguments.request(query, top_k if k is None else k, mode, filters, metric, version)
+        arguments.check_threshold(score_threshold)
         context.checkpoint()
-        limit = _limit(timeout)
+        limit = arguments.limit(timeout)
         with tracing.span("retrieve", kind="retrieve", kb=self.name, mode=mode, top_k=wanted.top_k) as span:
             retrieval, notes = self._retrieval(wanted)
             found = retrieval.run(limit)
@@ -152,7 +147,7 @@ class Engine:
         self, query: str, top_k: int = 4, *, mode: str = "hybrid", filters: Filters | None = None
     ) -> dict[str, Any]:
         """What a search does and why its hits are where they are: the plan, and each hit's parts."""
-        wanted = self._request(query, top_k, None, mode, filters, "cosine", None)
+        wanted = arguments.request(query, top_k, mode, filters)
         retrieval, notes = self._retrieval(wanted)
         found = retrieval.run(None)
         passages = self._passages(wanted, found, notes, None, None)
@@ -171,40 +166,6 @@ class Engine:
                 for p in passages
             ],
         }
-
-    def _request(
-        self,
-        query: str,
-        top_k: int,
-        k: int | None,
-        mode: str,
-        filters: Filters | None,
-        metric: str,
-        version: int | None,
-    ) -> Request:
-        if not isinstance(query, str) or not query.strip():
-            raise InputError(f"The question is empty ({query!r}).", hint="Ask something.")
-        if len(query) > LONGEST:
-            raise InputError(
-                f"The question has {len(query):,} characters; {LONGEST:,} are the most.",
-                hint="Ask about a shorter text.",
-            )
-        number = top_k if k is None else k
-        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST:
-            raise InputError(
-                f"top_k={number!r} is not a whole number from 1 to {MOST:,}.", hint="4 is the default."
-            )
-        for value, known, what in ((mode, MODES, "mode"), (metric, METRICS, "metric")):
-            if value not in known:
-                raise InputError(f"{what}={value!r} is not known.", hint=f"Use one of {', '.join(known)}.")
-        return Request(
-            query=query,
-            top_k=number,
-            mode=mode,
-            metric=metric,
-            condition=filtering.condition(*context.current().filters, filters),
-            version=version,
-        )
 
     def _retrieval(self, wanted: Request) -> tuple[Retrieval, list[str]]:
         """The stages for this request, and what has to be said about them."""
@@ -389,27 +350,6 @@ class Engine:
 
     def _named(self, version: KnowledgeVersion) -> KnowledgeVersion:
         return replace(version, name=self.name)
-
-
-def _check_threshold(threshold: float | None) -> None:
-    if threshold is None:
-        return
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-        raise InputError(
-            f"score_threshold={threshold!r} is not between 0 and 1.",
-            hint="It is a bound on relevance, a probability; 0.5 is a good first try.",
-        )
-
-
-def _limit(timeout: float | None) -> float | None:
-    """Seconds that a search may take: the timeout, and no more than the request has left."""
-    if timeout is not None and (isinstance(timeout, bool) or not timeout > 0):
-        raise InputError(
-            f"timeout={timeout!r} is not a number of seconds above 0.", hint="Give for example 2.0."
-        )
-    remaining = context.current().remaining
-    limits = [limit for limit in (timeout, remaining) if limit is not None]
-    return max(0.0, min(limits)) if limits else None
 
 
 def _noted(kb: str, passage: Passage) -> dict[str, Any]:

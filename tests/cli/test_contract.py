@@ -222,6 +222,65 @@ def test_export(project: Path) -> None:
     assert "Who approves trips" not in json.dumps(otlp)
 
 
+def test_traces_for_machines(project: Path, tmp_path: Path) -> None:
+    headrace("ask", "Who approves trips?", "--kb", "./kb", cwd=project)
+    listed = value(headrace("traces", "--json", cwd=project))
+    assert listed[0]["app"] == "ask"
+    headrace("traces", "vote", listed[0]["id"], "down", "--comment", "Too short.", cwd=project)
+    (newest,) = value(headrace("traces", "export", "--limit", "1", "--json", cwd=project))
+    assert newest["id"] == listed[0]["id"]
+    assert newest["feedback"][0]["comment"] == "Too short."
+    out = tmp_path / "traces.jsonl"
+    done = value(headrace("traces", "export", "--out", str(out), "--json", cwd=project))
+    assert done["lines"] == len(out.read_text(encoding="utf-8").splitlines()) >= 1
+    refused = value(headrace("traces", "--json", "prune", cwd=project, code=2))
+    assert "prune --json" in refused["error"]["message"]
+
+
+def test_an_application_that_gives_a_text_has_a_trace_too(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[app]\nentry = 'app.py:shout'\n", encoding="utf-8")
+    (tmp_path / "app.py").write_text(
+        "import headrace as hr\n\n@hr.app\ndef shout(text: str) -> str:\n    return text.upper()\n",
+        encoding="utf-8",
+    )
+    got = value(headrace("ask", "hello", "--json", cwd=tmp_path))
+    assert (got["answer"], got["answered_by"]) == ("HELLO", "shout")
+    assert value(headrace("traces", "show", got["trace_id"], "--json", cwd=tmp_path))["output"] == "HELLO"
+
+
+def test_kb_commands_mean_the_project_s_own_knowledge_base(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text("[kb]\ndefault = 'hours'\n", encoding="utf-8")
+    (tmp_path / "a.md").write_text("# Hours\n\nWe open at nine.\n", encoding="utf-8")
+    headrace("ingest", "a.md", cwd=tmp_path)
+    assert value(headrace("kb", "info", "--json", cwd=tmp_path))["documents"] == 1
+    assert value(headrace("kb", "check", "--json", cwd=tmp_path))["sound"] is True
+    database = tmp_path / ".headrace" / "kb" / "hours" / "kb.sqlite"
+    for extra in ("-wal", "-shm"):
+        Path(f"{database}{extra}").unlink(missing_ok=True)
+    database.write_bytes(b"\0" * 64 + database.read_bytes()[64:])
+    got = value(headrace("kb", "check", "--json", cwd=tmp_path, code=1))
+    assert got["sound"] is False
+    assert "kb.sqlite" in got["findings"][0]["message"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Hours\n\nWe open at nine.\n", encoding="utf-8")
+    (tmp_path / ".headrace").write_text("a file where a folder has to be", encoding="utf-8")
+    done = headrace("ingest", "a.md", "--json", cwd=tmp_path, code=1)
+    assert ".headrace" in value(done)["error"]["message"]
+    assert "Traceback" not in done.stderr
+
+
+def test_json_in_a_pipe_that_is_not_utf_8(project: Path) -> None:
+    done = headrace(
+        *("search", "x", "--kb", "./kb", "--filter", "topic = 'café'", "--json"),
+        cwd=project,
+        PYTHONIOENCODING="ascii",
+    )
+    assert "caf" in value(done)["plan"]["filter"]
+    headrace("ask", "Who approves trips?", "--kb", "./kb", cwd=project, PYTHONIOENCODING="ascii")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

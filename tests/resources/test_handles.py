@@ -41,6 +41,25 @@ def test_names_and_paths(tmp_path: Path) -> None:
         hr.KnowledgeBase("kb", follow="newest")  # type: ignore[arg-type]
 
 
+def test_headrace_s_own_files_say_nothing_about_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line may run from the environment of another project."""
+    from headrace.resources import handles
+
+    other = tmp_path / "other"
+    (other / ".venv" / "headrace").mkdir(parents=True)
+    (other / "headrace.toml").write_text("")
+    code = compile("made = KnowledgeBase('kb')", str(other / ".venv" / "headrace" / "cli.py"), "exec")
+    theirs: dict[str, object] = {"KnowledgeBase": hr.KnowledgeBase}
+    exec(code, theirs)
+    assert theirs["made"].root == str(other)  # type: ignore[attr-defined]
+    monkeypatch.setattr(handles, "_PACKAGE", str(other / ".venv" / "headrace"))
+    ours: dict[str, object] = {"KnowledgeBase": hr.KnowledgeBase}
+    exec(code, ours)
+    assert ours["made"].root == str(tmp_path)  # type: ignore[attr-defined]
+
+
 def test_searching_never_creates_and_a_mistyped_name_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no knowledge base 'handbok'"):
         hr.KnowledgeBase("handbok").search("x")

@@ -57,9 +57,8 @@ def ask(question: str, kb_name: str | None, model: str | None, as_json: bool) ->
     name = app.signature.question
     assert name is not None
     began = time.perf_counter()
-    value, streamed = _run(app, {name: question}, live=not as_json and sys.stdout.isatty())
+    answer, streamed = _run(app, {name: question}, live=not as_json and sys.stdout.isatty())
     seconds = time.perf_counter() - began
-    answer = value if isinstance(value, Answer) else Answer(text=_text(value), answered_by=app.name)
     if as_json:
         print_json(
             {
@@ -87,19 +86,27 @@ def _text(value: Any) -> str:
     return json.dumps(to_json(value), ensure_ascii=False)
 
 
-def _run(app: App, inputs: dict[str, Any], *, live: bool) -> tuple[Any, str]:
-    """The output, and the text that was already shown while it was written."""
+def _run(app: App, inputs: dict[str, Any], *, live: bool) -> tuple[Answer, str]:
+    """The answer, and the text that was already shown while it was written."""
     if not live:
-        return app.invoke(inputs), ""
+        done = app.run(inputs)
+        return _answer(app, done.output, done.trace_id), ""
     shown = ""
-    value: Any = None
-    for event in app.stream(inputs):
+    value, trace_id = None, None
+    for event in app.stream_inputs(inputs):
         shown += _show(event)
         if event.kind == "answer":
-            value = event.value
+            value, trace_id = event.value, event.trace_id
     if shown:
         click.echo()
-    return value, shown
+    return _answer(app, value, trace_id), shown
+
+
+def _answer(app: App, value: Any, trace_id: str | None) -> Answer:
+    """What an application gave, as an answer: it may return anything."""
+    if isinstance(value, Answer):
+        return value
+    return Answer(text=_text(value), answered_by=app.name, trace_id=trace_id)
 
 
 def _show(event: Event) -> str:
@@ -137,8 +144,7 @@ def chat(kb_name: str | None, model: str | None, as_json: bool) -> None:
         if app.signature.history is not None:
             inputs[app.signature.history] = list(history)
         began = time.perf_counter()
-        value, streamed = _run(app, inputs, live=not as_json and sys.stdout.isatty())
-        answer = value if isinstance(value, Answer) else Answer(text=_text(value), answered_by=app.name)
+        answer, streamed = _run(app, inputs, live=not as_json and sys.stdout.isatty())
         if as_json:
             print_json(
                 {

@@ -11,12 +11,15 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from headrace.protocols import Progress
 from headrace.types import Answer, to_json
+
+if TYPE_CHECKING:
+    from headrace.resources.handles import KnowledgeBase
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on standard output.")
 
@@ -35,9 +38,24 @@ def kb_option(default: str | None = None) -> Callable[[_F], _F]:
     )
 
 
+def knowledge_base(name: str | None) -> KnowledgeBase:
+    """The knowledge base that ``--kb`` names; without it, the one that the project's settings name."""
+    from headrace.resources.handles import KnowledgeBase
+    from headrace.settings import find_root, load
+
+    return KnowledgeBase(name or load().kb.default, root=find_root())
+
+
 def print_json(value: Any) -> None:
-    """Exactly one JSON value on standard output."""
-    click.echo(json.dumps(to_json(value), ensure_ascii=False, indent=None if not sys.stdout.isatty() else 2))
+    """Exactly one JSON value on standard output, escaped where its encoding lacks a character."""
+    indent = 2 if sys.stdout.isatty() else None
+    data = to_json(value)
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    try:  # the name of a file need not be text, and a pipe need not be UTF-8
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(data, indent=indent)
+    click.echo(text)
 
 
 def say(text: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.console import json_option, print_json, progress, show_answer, wrapped
+from headrace.cli.console import json_option, knowledge_base, print_json, progress, show_answer, wrapped
 
 
 @click.command(
@@ -28,10 +28,9 @@ def demo(folder: str, questions: tuple[str, ...], file: str | None, kb_name: str
     """
     from headrace.flows.ask import question_app
     from headrace.flows.demo import questions_about, read_questions
-    from headrace.resources.handles import KnowledgeBase
 
     began = time.perf_counter()
-    kb = KnowledgeBase(kb_name)
+    kb = knowledge_base(kb_name)
     phases: dict[str, float] = {"start": time.perf_counter() - began}
     began = time.perf_counter()
     with progress("Reading", quiet=as_json) as bar:

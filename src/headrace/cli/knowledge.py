@@ -6,8 +6,17 @@ import time
 
 import click
 
-from headrace.cli.console import json_option, kb_option, print_json, progress, say, table, wrapped
-from headrace.errors import ReadError
+from headrace.cli.console import (
+    json_option,
+    kb_option,
+    knowledge_base,
+    print_json,
+    progress,
+    say,
+    table,
+    wrapped,
+)
+from headrace.errors import Corrupt, ReadError
 from headrace.text import shorten
 
 
@@ -38,10 +47,7 @@ def ingest(
     ones replaced. A broken file is reported and stops nothing. Stop it with Ctrl-C whenever you
     like: what was read is kept, and the next run goes on from there.
     """
-    from headrace.resources.handles import KnowledgeBase
-    from headrace.settings import load
-
-    kb = KnowledgeBase(kb_name or load().kb.default)
+    kb = knowledge_base(kb_name)
     with progress("Reading", quiet=as_json) as bar:
         report = kb.add_files(paths, prune=prune, drop_duplicates=drop_duplicates, progress=bar, wait=wait)
     if as_json:
@@ -122,11 +128,8 @@ def search(
 
     Score orders the hits of one search; relevance (0 to 1) is absolute and can be compared.
     """
-    from headrace.resources.handles import KnowledgeBase
-    from headrace.settings import load
-
     began = time.perf_counter()
-    kb = KnowledgeBase(kb_name or load().kb.default)
+    kb = knowledge_base(kb_name)
     found = kb.search(
         question,
         top_k,
@@ -180,14 +183,11 @@ def list_(as_json: bool) -> None:
 
 
 @kb.command()
-@click.argument("name", metavar="KB", default="kb")
+@click.argument("name", metavar="KB", required=False)
 @json_option
-def info(name: str, as_json: bool) -> None:
+def info(name: str | None, as_json: bool) -> None:
     """Documents, chunks, version, embedder and bytes of a knowledge base."""
-    from headrace.resources.handles import KnowledgeBase
-
-    engine = KnowledgeBase(name).engine()
-    found = engine.info()
+    found = knowledge_base(name).engine().info()
     if as_json:
         print_json(found)
         return
@@ -201,21 +201,23 @@ def info(name: str, as_json: bool) -> None:
 
 
 @kb.command()
-@click.argument("name", metavar="KB", default="kb")
+@click.argument("name", metavar="KB", required=False)
 @click.option("--repair", is_flag=True, help="Mend derived data: segments, word index, missing vectors.")
 @json_option
-def check(name: str, repair: bool, as_json: bool) -> int:
+def check(name: str | None, repair: bool, as_json: bool) -> int:
     """Verify a knowledge base: exit code 0 when sound, 1 with a list of findings.
 
     SQLite holds the truth; segments and the word index are derived from it and can be rebuilt with
     --repair.
     """
-    from headrace.resources.handles import KnowledgeBase
     from headrace.types import to_json
 
-    handle = KnowledgeBase(name)
-    findings = handle.check(repair=repair)
-    left = handle.check() if repair and findings else findings
+    handle = knowledge_base(name)
+    try:
+        findings = handle.check(repair=repair)
+        left = handle.check() if repair and findings else findings
+    except Corrupt as error:  # too damaged to be opened: that is a finding too
+        findings = left = [{"name": "database", "message": str(error), "repair": "", "repaired": False}]
     if as_json:
         print_json({"sound": not left, "findings": left, "repaired": findings if repair else []})
     else:
@@ -231,14 +233,12 @@ def check(name: str, repair: bool, as_json: bool) -> int:
 
 
 @kb.command()
-@click.argument("name", metavar="KB", default="kb")
+@click.argument("name", metavar="KB", required=False)
 @click.option("--keep", default=1, show_default=True, help="How many published versions to keep.")
 @json_option
-def prune(name: str, keep: int, as_json: bool) -> None:
+def prune(name: str | None, keep: int, as_json: bool) -> None:
     """Free the room of deleted and replaced documents that no kept version needs."""
-    from headrace.resources.handles import KnowledgeBase
-
-    found = KnowledgeBase(name).prune(keep_versions=keep)
+    found = knowledge_base(name).prune(keep_versions=keep)
     if as_json:
         print_json(found)
     else:
@@ -250,13 +250,11 @@ def prune(name: str, keep: int, as_json: bool) -> None:
 
 
 @kb.command()
-@click.argument("name", metavar="KB", default="kb")
+@click.argument("name", metavar="KB", required=False)
 @json_option
-def versions(name: str, as_json: bool) -> None:
+def versions(name: str | None, as_json: bool) -> None:
     """The published versions of a knowledge base."""
-    from headrace.resources.handles import KnowledgeBase
-
-    rows = KnowledgeBase(name).versions()
+    rows = knowledge_base(name).versions()
     if as_json:
         print_json(rows)
         return
@@ -285,10 +283,8 @@ def versions(name: str, as_json: bool) -> None:
 def show(document: str, kb_name: str | None, as_json: bool) -> None:
     """The stored text of one document."""
     from headrace.errors import NotFound
-    from headrace.resources.handles import KnowledgeBase
-    from headrace.settings import load
 
-    handle = KnowledgeBase(kb_name or load().kb.default)
+    handle = knowledge_base(kb_name)
     found = handle.get(document)
     if found is None:
         raise NotFound(

@@ -7,14 +7,16 @@ docs/why/command-line.md).
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import io
 import sys
 from typing import Any
 
 import click
 
 from headrace import __version__
-from headrace.errors import HeadraceError
+from headrace.errors import DiskFull, HeadraceError, StateError
 
 # verb → (module:attribute, the line in --help). Nothing is imported to print the list.
 VERBS: dict[str, tuple[str, str]] = {
@@ -95,6 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; its exit code. All errors end here, as one message each."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe need not be UTF-8, nor the name of a file text
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(args=words, standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -108,7 +113,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nStopped. What was acknowledged is kept.", err=True)
+        _report(words, "stopped", "Stopped. What was acknowledged is kept.", "", kind="\n")
         return 130
     except click.ClickException as error:
         _report(words, "usage", error.format_message(), "")
@@ -122,15 +127,21 @@ def run(arguments: list[str] | None = None) -> int:
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A folder that may not be written, a full disk: the machine's fault, with the path in the message.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = DiskFull.default_hint if full else "Check that the path exists and may be read and written."
+        _report(words, "disk-full" if full else "state-error", f"{type(error).__name__}: {error}", hint)
+        return StateError.exit_code
 
 
-def _report(words: list[str], code: str, message: str, hint: str) -> None:
+def _report(words: list[str], code: str, message: str, hint: str, *, kind: str = "error: ") -> None:
     """One error: on standard error for people, as the one JSON value for machines."""
     if "--json" in words:
         from headrace.cli.console import print_json
 
         value: dict[str, Any] = {"error": {"code": code, "message": message, "hint": hint}}
         print_json(value)
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"{kind}{message}", err=True)
     if hint:
         click.echo(hint, err=True)

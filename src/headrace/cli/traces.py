@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from headrace.cli.console import json_option, print_json, say, table, wrapped
 from headrace.text import shorten
-from headrace.types import to_json
+from headrace.types import Trace, to_json
 
 
 def _ledger() -> Any:
@@ -29,11 +29,14 @@ Examples:
   headrace traces show 0192f3c1a2b37c4d
   headrace traces export --format otlp --out traces.json""",
 )
+@json_option
 @click.pass_context
-def traces(ctx: click.Context) -> None:
+def traces(ctx: click.Context, as_json: bool) -> None:
     """List, show and export what was answered, and from what."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_, limit=20, app=None, status=None, as_json=False)
+        ctx.invoke(list_, limit=20, app=None, status=None, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"Write --json behind the command: traces {ctx.invoked_subcommand} --json.")
 
 
 @traces.command("list")
@@ -120,26 +123,54 @@ def _steps(children: dict[str | None, list[Any]], parent: str | None, depth: int
 @traces.command()
 @click.option("--format", "form", type=click.Choice(["jsonl", "otlp"]), default="jsonl", show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False), help="A file; standard output without it.")
-@click.option("--limit", default=1000, show_default=True, help="How many, newest first.")
+@click.option("--limit", type=click.IntRange(1), help="How many, newest first; all without it.")
 @click.option("--content/--no-content", default=True, help="With the texts, or without.")
-def export(form: str, out: str | None, limit: int, content: bool) -> None:
-    """Write traces as JSON lines, or as OpenTelemetry (OTLP/JSON) for any collector."""
+@click.option("--json", "as_json", is_flag=True, help="One JSON value: a list, or with --out what was done.")
+def export(form: str, out: str | None, limit: int | None, content: bool, as_json: bool) -> None:
+    """Write traces as JSON lines, or as OpenTelemetry (OTLP/JSON) for any collector.
+
+    JSON lines are written one by one, newest first, with the feedback on each.
+    """
     import json
 
     from headrace.ledger.export import to_jsonl, to_otlp
 
     ledger = _ledger()
-    found = (ledger.trace(row.id) for row in ledger.traces(limit=limit))
-    listed = [trace for trace in found if trace is not None]
-    if form == "jsonl":
-        text = "\n".join(to_jsonl(listed, content=content))
+    found = _all(ledger, limit)
+    if form == "otlp":
+        lines = iter([json.dumps(to_otlp(list(found), content=content))])
     else:
-        text = json.dumps(to_otlp(listed, content=content), ensure_ascii=False)
+        lines = to_jsonl(found, feedback=ledger.feedback, content=content)
     if out is None:
-        click.echo(text)
+        if as_json and form == "jsonl":
+            print_json([json.loads(line) for line in lines])
+            return
+        for line in lines:
+            click.echo(line)
+        return
+    count = 0
+    with open(out, "w", encoding="utf-8") as file:
+        for count, line in enumerate(lines, 1):  # noqa: B007  the count is told below
+            file.write(line + "\n")
+    if as_json:
+        print_json({"file": out, "format": form, "lines": count})
     else:
-        Path(out).write_text(text + "\n", encoding="utf-8")
-        say(f"{len(listed)} traces → {out}")
+        say(f"{count} lines → {out}")
+
+
+def _all(ledger: Any, limit: int | None, page: int = 200) -> Iterator[Trace]:
+    """Traces, newest first, a page of rows at a time: a ledger can be larger than memory."""
+    before: str | None = None
+    while limit is None or limit > 0:
+        rows = ledger.traces(limit=page if limit is None else min(page, limit), before=before)
+        if not rows:
+            return
+        for row in rows:
+            trace = ledger.trace(row.id)
+            if trace is not None:  # removed meanwhile
+                yield trace
+        before = rows[-1].start if ledger.trace(rows[-1].id) is None else rows[-1].id
+        limit = None if limit is None else limit - len(rows)
 
 
 @traces.command()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.protocols import Model, ModelStream, Progress
     from headrace.search.engine import Engine
 
+_PACKAGE = str(Path(__file__).absolute().parents[1])
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -47,12 +48,15 @@ class Handle:
 
 
 def root_of_caller(depth: int = 2) -> Path:
-    """The project root for a handle: of the file that creates it, else of the current folder."""
+    """The project root for a handle: of the file that creates it, else of the current folder.
+
+    Headrace's own files say nothing about the project: they may lie in another one's ``.venv``.
+    """
     try:
         name = sys._getframe(depth).f_code.co_filename
     except ValueError:
         name = ""
-    if name and not name.startswith("<"):
+    if name and not name.startswith(("<", _PACKAGE)):
         root = find_root(Path(name).absolute().parent)
         if (root / FILE).is_file():
             return root

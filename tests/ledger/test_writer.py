@@ -208,6 +208,22 @@ def test_a_folder_that_comes_back_before_the_end_gets_everything(
     assert (ledger.count(), ledger.dropped) == (1, 0)
 
 
+def test_an_exit_does_not_wait_where_writing_is_forbidden(tmp_path: Path) -> None:
+    import errno
+
+    sqlite3.connect(tmp_path / "a.sqlite").execute("CREATE TABLE t (x)").connection.close()
+    with (
+        closing(sqlite3.connect(f"file:{tmp_path}/a.sqlite?mode=ro", uri=True)) as connection,
+        pytest.raises(sqlite3.OperationalError) as caught,
+    ):
+        connection.execute("INSERT INTO t VALUES (1)")
+    assert writer.is_forbidden(caught.value)
+    assert writer.is_forbidden(OSError(errno.EROFS, "read-only file system"))
+    assert writer.is_forbidden(PermissionError(errno.EACCES, "denied"))
+    assert not writer.is_forbidden(OSError(errno.ENOSPC, "full"))
+    assert not writer.is_forbidden(FileExistsError(errno.EEXIST, "a folder that may come back"))
+
+
 class Stubborn:
     """An application's object that cannot be turned into JSON."""
 

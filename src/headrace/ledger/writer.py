@@ -10,8 +10,8 @@ rows and commits them in batches. What holds:
   what was not committed: a trace waits ``BATCH_SECONDS`` for others and then for the commit under
   way, never more than ``QUEUE + BATCH`` of them. When the power fails, commits of the last seconds
   can be lost too (``synchronous=NORMAL``); the file stays sound.
-- A busy or full disk is waited for, while the queue fills; a damaged file is not: its traces are
-  counted as dropped, and ``problem`` says why.
+- A busy or full disk is waited for, while the queue fills; a damaged file is not, nor, at exit, a place
+  where writing is forbidden: those traces are counted as dropped, and ``problem`` says why.
 
 It knows nothing of reading; that is ``database.py``.
 """
@@ -19,6 +19,7 @@ It knows nothing of reading; that is ``database.py``.
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import queue
@@ -212,8 +213,10 @@ class Writer:
             return True
         except (HeadraceError, sqlite3.Error, OSError) as error:
             told = explain(error, self.path) if isinstance(error, sqlite3.Error) else error
+            forbidden = is_forbidden(error)
         self._let_go()
-        late = self._give_up_at is not None and time.monotonic() >= self._give_up_at
+        ends = self._give_up_at
+        late = ends is not None and (time.monotonic() >= ends or forbidden)
         if late or isinstance(told, (Corrupt, NewerVersion)):
             lost = self._waiting()
             self._items, self._rows = [], []
@@ -294,6 +297,16 @@ class Writer:
         if problem != self.problem:
             _log.warning("%s", problem)
         self.problem = problem
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Whether writing is not allowed here (a read-only disk, another user's folder).
+
+    Then a process that wants to end does not wait: unlike a busy or full disk, that stays so.
+    """
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_READONLY
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 # --------------------------------------------------------------------------- the end of a process

@@ -154,6 +154,41 @@ def test_closing_a_stream_cancels_the_run() -> None:
     assert stopped.wait(5)
 
 
+@pytest.mark.parametrize("how", ["ainvoke", "astream", "abatch"])
+def test_a_cancelled_task_stops_the_run_behind_it(how: str) -> None:
+    started, stopped = threading.Event(), threading.Event()
+
+    @hr.app
+    def endless(text: str) -> str:
+        started.set()
+        try:
+            while True:
+                time.sleep(0.001)
+                request.checkpoint()
+        except Cancelled:
+            stopped.set()
+            raise
+
+    async def read() -> None:
+        async for _ in endless.astream("a"):
+            pass
+
+    async def begin_and_cancel() -> None:
+        work = {
+            "ainvoke": lambda: endless.ainvoke("a"),
+            "astream": read,
+            "abatch": lambda: endless.abatch(["a"]),
+        }
+        task = asyncio.ensure_future(work[how]())
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(begin_and_cancel())  # waits for its threads: one that is left behind would hang here
+    assert stopped.wait(10)
+
+
 def test_an_error_in_a_stream_reaches_the_reader() -> None:
     @hr.app
     def broken(text: str) -> str:

@@ -7,7 +7,6 @@ It knows nothing of HTTP or of the command line: the doors use ``run``, ``stream
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
@@ -15,7 +14,8 @@ import operator
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
@@ -24,6 +24,7 @@ from headrace import request, tracing
 from headrace.errors import HeadraceError, UserError
 from headrace.flows import fingerprint as fingerprints
 from headrace.flows import run as rows
+from headrace.flows import waiting
 from headrace.flows.signature import Signature
 from headrace.resources import bindings, build
 from headrace.resources.handles import Handle
@@ -214,7 +215,7 @@ class App:
     def _call(self, arguments: Mapping[str, Any]) -> Any:
         if not inspect.iscoroutinefunction(self.function):
             return self.function(**arguments)
-        return _run_coroutine(self.function(**arguments))
+        return waiting.run_coroutine(self.function(**arguments))
 
     # ------------------------------------------------------------------ many, streamed, awaited
 
@@ -232,19 +233,22 @@ class App:
 
         Closing the iterator cancels the run at its next step.
         """
-        return self._stream(self._arguments(inputs, kwargs))
+        return self._stream(self._arguments(inputs, kwargs))[0]
 
     def stream_inputs(self, inputs: Mapping[str, Any], *, trace_id: str | None = None) -> Iterator[Event]:
         """``stream`` for strangers' values: validated before the first event."""
-        return self._stream(self.signature.validate(inputs), trace_id)
+        return self._stream(self.signature.validate(inputs), trace_id)[0]
 
-    def _stream(self, arguments: Mapping[str, Any], trace_id: str | None = None) -> Iterator[Event]:
+    def _stream(
+        self, arguments: Mapping[str, Any], trace_id: str | None = None
+    ) -> tuple[Generator[Event, None, None], request.CancelToken]:
+        """The events of a run, and what stops it."""
         # Here, not in the generator: that one begins at its first `next`, by which time the caller
         # may have left the context whose user and filters hold for this run.
         token = request.CancelToken()
         outer = request.current()
-        changed = replace(outer, cancel=_both(outer.cancel, token))
-        return self._events(arguments, trace_id, changed, token, contextvars.copy_context())
+        changed = replace(outer, cancel=waiting.either(outer.cancel, token))
+        return self._events(arguments, trace_id, changed, token, contextvars.copy_context()), token
 
     def _events(
         self,
@@ -253,7 +257,7 @@ class App:
         context: request.RequestContext,
         token: request.CancelToken,
         surroundings: contextvars.Context,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         events: queue.Queue[Event | BaseException | None] = queue.Queue(maxsize=1024)
 
         def put(event: Event | BaseException | None) -> None:
@@ -274,6 +278,9 @@ class App:
                     put(error)
                 finally:
                     put(None)
+                    if token.cancelled:  # a reader in another thread may still be waiting
+                        with suppress(queue.Full):
+                            events.put_nowait(None)
 
         thread = threading.Thread(
             target=surroundings.run, args=(work,), name=f"stream {self.name}", daemon=True
@@ -288,68 +295,17 @@ class App:
             token.cancel("the reader of the stream went away")
 
     async def ainvoke(self, inputs: Any = None, /, **kwargs: Any) -> Any:
-        """``invoke`` without blocking the event loop."""
+        """``invoke`` without blocking the event loop. Cancelling the task stops the run at its next step."""
         arguments = self._arguments(inputs, kwargs)
-        return (await asyncio.to_thread(self._run, arguments)).output
+        return (await waiting.in_thread(functools.partial(self._run, arguments))).output
 
     async def abatch(self, inputs: Sequence[Any], *, max_workers: int | None = None) -> list[Any]:
-        """``batch`` without blocking the event loop."""
-        return await asyncio.to_thread(functools.partial(self.batch, inputs, max_workers=max_workers))
+        """``batch`` without blocking the event loop. Cancelling the task stops the runs."""
+        return await waiting.in_thread(functools.partial(self.batch, inputs, max_workers=max_workers))
 
-    def astream(self, inputs: Any = None, /, **kwargs: Any) -> AsyncIterator[Event]:
+    def astream(self, inputs: Any = None, /, **kwargs: Any) -> AsyncGenerator[Event, None]:
         """``stream`` without blocking the event loop."""
-        return _asynchronous(self.stream(inputs, **kwargs))
-
-
-async def _asynchronous(events: Iterator[Event]) -> AsyncIterator[Event]:
-    end = object()
-    try:
-        while (event := await asyncio.to_thread(next, events, end)) is not end:
-            yield event  # type: ignore[misc]
-    finally:
-        await asyncio.to_thread(events.close)  # type: ignore[attr-defined]
-
-
-class _EitherToken(request.CancelToken):
-    """Cancelled when either of two tokens is."""
-
-    def __init__(self, first: request.CancelToken, second: request.CancelToken) -> None:
-        super().__init__()
-        self._two = (first, second)
-
-    @property
-    def cancelled(self) -> bool:
-        for token in self._two:
-            if token.cancelled:
-                self.reason = token.reason
-                return True
-        return super().cancelled
-
-
-def _both(first: request.CancelToken | None, second: request.CancelToken) -> request.CancelToken:
-    return second if first is None else _EitherToken(first, second)
-
-
-def _run_coroutine(coroutine: Any) -> Any:
-    """Run to the end from synchronous code, inside a running event loop too."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    result: list[Any] = []
-
-    def work() -> None:
-        try:
-            result.extend((True, asyncio.run(coroutine)))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            result.extend((False, error))
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
-    thread.start()
-    thread.join()
-    if not result[0]:
-        raise result[1]
-    return result[1]
+        return waiting.asynchronous(*self._stream(self._arguments(inputs, kwargs)))
 
 
 def _file_of(function: Callable[..., Any]) -> Path | None:

@@ -33,6 +33,7 @@ REASON_WORDS = frozenset(
 
 _THE = r"(?:is |was |were |are )?(?:the )?(?:total |average |maximum |minimum )?"
 _QUANTITIES = "number percentage percent amount population age size length height distance cost price rate"
+_DEGREES = "many much old long far tall high big large often fast deep wide heavy"
 _TIMES = "year years date day month century decade time era season"
 _PERSONS = "person people man woman name company team author organization organisation group"
 _PLACES = "city country state place location region town river island continent area street"
@@ -45,7 +46,7 @@ def _alternatives(nouns: str) -> str:
 _ASKS = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
-        ("number", r"\bhow (?:many|much|old|long|far|tall|high|big|large|often|fast|deep|wide|heavy)\b"),
+        ("number", rf"\bhow {_alternatives(_DEGREES)}"),
         ("number", rf"\b(?:what|which) {_THE}{_alternatives(_QUANTITIES)}"),
         ("time", rf"\bwhen\b|\b(?:what|which) (?:\w+ )?{_alternatives(_TIMES)}"),
         ("name", rf"\bwho\b|\bwhom\b|\bwhose\b|\b(?:what|which) (?:\w+ )?{_alternatives(_PERSONS)}"),
@@ -102,7 +103,12 @@ def read_question(
     spans = word_spans(text)
     lower = [text[start:end].lower().replace("’", "'") for start, end in spans]
     roots = tuple(stem(word) for word in lower)
-    chosen = [i for i, word in enumerate(lower) if word not in STOPWORDS and word not in _ASKING]
+    degrees = {i + 1 for i, word in enumerate(lower) if word == "how" and lower[i + 1 : i + 2]}
+    chosen = [
+        i
+        for i, word in enumerate(lower)
+        if not (word in STOPWORDS or word in _ASKING or (i in degrees and word in _DEGREES.split()))
+    ]
     if not chosen:  # nothing but stop words: then they are what is asked for
         chosen = [i for i, word in enumerate(lower) if word not in _ASKING] or list(range(len(lower)))
     unique: dict[str, Term] = {}

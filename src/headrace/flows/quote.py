@@ -204,10 +204,10 @@ def check_passages(passages: Any) -> tuple[Passage, ...]:
         return passages.items
     if isinstance(passages, Sequence) and not isinstance(passages, (str, bytes)):
         items = tuple(passages)
-        wrong = next((item for item in items if not isinstance(item, Passage)), None)
-        if wrong is None:
+        wrong = [item for item in items if not isinstance(item, Passage)]
+        if not wrong:
             return items
-        shown = shorten(repr(wrong), 80)
+        shown = shorten(repr(wrong[0]), 80)
     else:
         shown = shorten(repr(passages), 80)
     raise InputError(

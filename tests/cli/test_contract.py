@@ -195,6 +195,28 @@ def test_new_makes_a_project_that_runs(tmp_path: Path) -> None:
     assert "27 days" in done.stdout
 
 
+def test_demo_reads_asks_and_is_quick_the_second_time(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name, text in DOCS.items():
+        (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
+    (tmp_path / "asked.txt").write_text("# ours\nHow long is parental leave?\n\n", encoding="utf-8")
+    got = value(headrace("demo", "docs", "--questions", "asked.txt", "--json", cwd=tmp_path))
+    assert {"ingest", "questions"} <= set(got["phases"])
+    assert got["report"]["documents"] == 2
+    (asked,) = got["answers"]
+    assert asked["question"] == "How long is parental leave?"
+    assert "16 weeks" in asked["answer"]["text"]
+    shown = headrace("demo", "docs", "--questions", "asked.txt", cwd=tmp_path).stdout
+    assert "0 documents read, 2 unchanged" in shown
+    assert "answered by quotes" in shown
+    assert "characters" in shown
+    assert "Seconds: " in shown
+    assert "headrace serve --kb demo" in shown
+    assert "headrace ingest YOUR-FOLDER" in shown
+    own = value(headrace("demo", "docs", "--json", cwd=tmp_path))
+    assert [a["question"] for a in own["answers"]], "without a file, questions come from the documents"
+
+
 def test_chat_reads_lines_from_a_pipe(project: Path) -> None:
     done = headrace(
         "chat", "--kb", "./kb", "--json", cwd=project, stdin="Who approves trips?\nHow many weeks?\n"

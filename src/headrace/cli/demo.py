@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -58,5 +60,16 @@ def demo(folder: str, questions: tuple[str, ...], file: str | None, kb_name: str
         print_json({"phases": phases, "report": report, "answers": answers})
         return
     click.echo("Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in phases.items()))
-    click.echo(f"\nOpen the page:       headrace serve --kb {kb_name}   then http://127.0.0.1:8000")
-    click.echo('With your own files: headrace ingest YOUR-FOLDER && headrace ask "…"')
+    name = _command()
+    click.echo(f"\nOpen the page:       {name} serve --kb {kb_name}   then http://127.0.0.1:8000")
+    click.echo(f'With your own files: {name} ingest YOUR-FOLDER && {name} ask "…"')
+
+
+def _command() -> str:
+    """How to call this program from here: it need not be on the PATH."""
+    called = Path(sys.argv[0])
+    if shutil.which("headrace"):
+        return "headrace"
+    if called.stem == "headrace":
+        return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+    return f"{sys.executable} -m headrace"

@@ -282,7 +282,7 @@ def _model_of(target: ModelHandle) -> Model:
         raise _unavailable(target)
     provider, name, found = named
     factory = plugins.get("models", provider)
-    key = ("model", provider, name, repr(found), target.root)
+    key = ("model", provider, name, repr(found), target.root, settings.network)
     return pool.get(key, lambda: factory(name, found, policy=settings.network, root=Path(target.root)))  # type: ignore[no-any-return]
 
 

@@ -227,6 +227,27 @@ def test_every_run_leaves_one_trace() -> None:
     assert [s.name for s in trace.spans] == ["shout"]
 
 
+def test_tracing_consumes_nothing_and_keeps_what_was_there() -> None:
+    @hr.app
+    def numbers(given: list[int]) -> object:
+        return iter(given)
+
+    given = [1, 2]
+    run = numbers.run({"given": given})
+    assert list(run.output) == [1, 2], "an iterator is the caller's"
+
+    @hr.app
+    def same(given: list[int]) -> list[int]:
+        return given
+
+    output = same(given)
+    output.append(3)
+    trace = build.ledger(same.root).traces(limit=1)[0]
+    found = build.ledger(same.root).trace(trace.id)
+    assert found is not None
+    assert (found.inputs, found.output) == ({"given": [1, 2]}, [1, 2])
+
+
 def test_an_application_inside_another_is_a_step_of_its_trace() -> None:
     shout = shout_app()
 

@@ -56,7 +56,7 @@ def test_citations_are_checked_and_point_to_the_sentence_that_says_so() -> None:
 
 
 def test_a_refusal_is_an_abstention() -> None:
-    answer = hr.answer("Who won the chess tournament?", passages(), model=ScriptedModel(REFUSAL))
+    answer = hr.answer("Who won the chess tournament?", passages(), ScriptedModel(REFUSAL))
     assert answer.abstained
     assert answer.citations == ()
     assert answer.answered_by == "scripted:replies"

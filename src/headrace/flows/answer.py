@@ -24,8 +24,8 @@ LONGEST_QUESTION = 32_768  # code points, for a model; what fits its window is c
 def answer(
     question: str,
     passages: Passages | Sequence[Passage],
-    *,
     model: ModelHandle | Model | None = None,
+    *,
     embedder: Embedder | None = None,
     decoding: Decoding | None = None,
     history: Sequence[Message] = (),

@@ -184,8 +184,8 @@ class App:
                     seconds=seconds,
                     subject=subject,
                     context={"user": here.user, "session": here.session},
-                    inputs=to_json(arguments),
-                    output=to_json(output),
+                    inputs=dict(arguments),  # the ledger takes them as they are now, and consumes nothing
+                    output=output,
                     error=problem,
                     record=record,
                     spans=tuple(found.spans),

@@ -1,8 +1,8 @@
 """Does a quoted sentence contain the answer? SQuAD dev as open search over its 2,067 paragraphs.
 
 Each question is asked of the whole base through the engine (top 4 passages), and ``quote`` picks
-sentences from them. Counted: the first one, or one of the first two, contains a gold answer as it
-stands. Constants are fitted on a fixed half of the articles (``--fit`` prints them, chosen by
+sentences from them. Counted: the first one, or one of the up to two that are quoted, contains a gold
+answer as it stands. Constants are fitted on a fixed half of the articles (``--fit`` prints them, chosen by
 cross-validation over articles within that half), and reported on the other half.
 
     python benchmarks/quotes.py            # reports; writes results/quotes.json
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import pickle
 import statistics
 import tempfile
@@ -155,8 +156,8 @@ def hits(rows: Sequence[Row], weights: np.ndarray) -> np.ndarray:
     """(rows, 2) bool: the first, and one of the first two sentences contain a gold answer."""
     found = np.zeros((len(rows), 2), dtype=bool)
     for i, row in enumerate(rows):
-        order = np.argsort(-(row.table @ weights), kind="stable")[:2]
-        found[i] = row.right[order[:1]].any(), row.right[order].any()
+        chosen = quote.pick(row.table @ weights, 2) if len(row.table) else []
+        found[i] = row.right[chosen[:1]].any(), row.right[chosen].any()
     return found
 
 
@@ -237,10 +238,13 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
         ),
     }
     for name, constants in (("with vectors", quote.RANK), ("by words alone", quote.RANK_BY_WORDS)):
-        found = hits(rows, quote.vector(constants, evidence.FEATURES))
+        weights = quote.vector(constants, evidence.FEATURES)
+        found = hits(rows, weights)
+        quoted = [len(quote.pick(row.table @ weights, 2)) if len(row.table) else 0 for row in rows]
         result[name] = {
             "one sentence": share(found[:, 0], articles),
             "two sentences": share(found[:, 1], articles),
+            "sentences quoted": round(float(np.mean(quoted)), 3),
         }
         if name == "with vectors":
             kinds = sorted({row.kind for row in rows})
@@ -275,6 +279,7 @@ def timed(data: squad.Squad, embedder: Known) -> Mapping[str, Any]:
             "p50": round(statistics.median(spent), 1),
             "p95": round(float(np.quantile(spent, 0.95)), 1),
             "questions": len(spent),
+            "load": round(os.getloadavg()[0], 1),
         }
     return result
 

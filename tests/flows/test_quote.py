@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,6 +232,29 @@ def test_without_an_embedder_the_cosines_are_left_at_0() -> None:
     assert table.shape[0] == len(found)
     assert not table[:, :4].any()
     assert table[:, 4:].any()
+
+
+def test_of_very_many_sentences_the_likely_ones_are_looked_at_and_the_rest_costs_nothing() -> None:
+    class Counting:
+        """Counts what it is given; equal vectors say nothing."""
+
+        identity: ClassVar[dict[str, Any]] = {}
+        dimension, window, texts = 2, 256, 0
+
+        def embed(self, texts: Sequence[str]) -> Any:
+            self.texts += len(texts)
+            return np.tile(np.array([1.0, 0.0], dtype=np.float32), (len(texts), 1))
+
+        def offsets(self, text: str) -> list[tuple[int, int]]:
+            return []
+
+    text = " ".join(f"Loom {n} stands in hall {n % 7}." for n in range(3_000))
+    text += " The mill at Hallby opened in 1911."
+    passage = Passage(text=text, score=1, relevance=1, document="d", start=0, end=len(text))
+    counting = Counting()
+    answer = quote("When did the mill at Hallby open?", [passage], embedder=counting, threshold=0)
+    assert answer.citations[0].text == "The mill at Hallby opened in 1911."
+    assert counting.texts == 1 + quoting.MOST
 
 
 @settings(max_examples=60, deadline=None)

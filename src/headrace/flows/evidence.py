@@ -115,10 +115,16 @@ def cosines(question: str, count: int, found: Sequence[Sentence], embedder: Embe
             mean[number] = _cosine(mine.sum(axis=0), asked)
     before, both = mean[owner], plain.copy()
     for i in range(1, len(found)):
-        if owner[i] == owner[i - 1]:
+        if follows(found, i):
             before[i] = plain[i - 1]
             both[i] = _cosine(rows[i] + rows[i - 1], asked)
     return Cosines(plain, before, both, mean)
+
+
+def follows(found: Sequence[Sentence], i: int) -> bool:
+    """Whether the candidate before this one is the sentence before it."""
+    here, last = found[i], found[i - 1]
+    return i > 0 and here.passage == last.passage and here.order == last.order + 1
 
 
 def _cosine(vector: NDArray[np.float32], unit: NDArray[np.float32]) -> float:
@@ -164,7 +170,7 @@ def features(
     for i, sentence in enumerate(found):
         surface, stems = analysed(sentence.text)
         here = {t.stem: matched(t.stem, stems_of(sentence.text)) for t in asked.terms}
-        if not i or found[i - 1].passage != sentence.passage:
+        if not follows(found, i):
             before = {}
         heading, around = headings[sentence.passage], whole[sentence.passage]
         forms = {word.lower() for word in surface}

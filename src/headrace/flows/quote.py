@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.protocols import Embedder
 
 LONGEST_QUESTION = 8_192  # code points; a question is not a document
+MOST = 64  # sentences that are looked at closely; four passages have about twenty
 
 # Ranking of sentences: a conditional logit over the sentences of one question.
 RANK = {
@@ -106,6 +107,7 @@ def quote(
     asked = read(question, passages, found)
     if not found:
         return abstention(asked, _nearest(passages))
+    found = shortlist(asked, items, found)
     scores, sure = judge(asked, items, found, embedder)
     if threshold is None:
         threshold = THRESHOLD_BY_WORDS if embedder is None else THRESHOLD
@@ -126,6 +128,14 @@ def read(question: str, passages: Passages | Sequence[Passage], found: Sequence[
     idf = passages.plan.get("terms") if isinstance(passages, Passages) else None
     units = [] if idf else [asking.stems_of(sentence.text) for sentence in found]
     return asking.read_question(question, units, idf)
+
+
+def shortlist(asked: Question, items: Sequence[Passage], found: list[Sentence]) -> list[Sentence]:
+    """Of very many candidates the ``MOST`` best by their words, in order: embedding them costs most."""
+    if len(found) <= MOST:
+        return found
+    scores = rank(measure(asked, items, found, None), by_words=True)
+    return [found[i] for i in sorted(np.argsort(-scores, kind="stable")[:MOST].tolist())]
 
 
 def measure(

@@ -164,13 +164,15 @@ def test_relatives_of_a_word_count_less_than_the_word() -> None:
 
 
 def test_headings_rules_and_list_marks_are_not_quoted() -> None:
-    text = "Title\n=====\n\n# Heading\nOne here. Two here.\n\n- a point\n2. another point\n\n---\n\n| a |\n"
+    text = "Title\n=====\n\n# Heading\nOne here. Two here.\n\n- a point\n2. another point\n\n---\n"
+    text += "| a |\n```sh\nls -l\n```\n"
     assert [text[a:b] for a, b in split_units(text)] == [
         "One here.",
         "Two here.",
         "a point",
         "another point",
         "| a |",
+        "ls -l",
     ]
 
 

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 # Where a new unit begins even without a sentence mark: headings, list items, table rows, fences.
 _BREAK = re.compile(r"^(?=[ \t]*(?:#{1,6} |[-*+•] |\d{1,3}[.)] |\||```|~~~|\.\. ))", re.MULTILINE)
-# What is never quoted: headings (marked, or underlined), and lines of nothing but signs.
+# What is never quoted: headings (marked, or underlined), the lines that open and close a code block,
+# and lines of nothing but signs.
 _HIDDEN = (
     re.compile(r"^[ \t]*#{1,6} [^\n]*(?:\n|$)", re.MULTILINE),
-    re.compile(r"^(?!\s)[^\n]{1,120}\n([=\-~^\"`*+#])\1{2,}[ \t]*$", re.MULTILINE),
+    re.compile(r"^(?!\s)[^\n]{1,120}\n([=\-~^\"*+#])\1{2,}[ \t]*$", re.MULTILINE),
+    re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE),
     re.compile(r"^(?=[^\n]{3})[=\-~^\"`*+#_|: \t]+$", re.MULTILINE),
 )
 _MARKER = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)]) +")

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import re
 import shutil
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from headrace.search.engine import Engine
 from headrace.settings import KnowledgeSettings, home
 
 WIDTH = 384
+BYTES_PER_CHUNK = 390  # of the PEP texts, as the default settings split them
 FIRST = 2_000  # chunks after which everything is loaded
 
 
@@ -112,20 +114,18 @@ class Watch:
         self._thread.join()
 
 
-def copies(folder: Path, wanted: int, per_copy: float) -> Iterator[Path]:
-    """Write altered copies of all texts until about ``wanted`` chunks; their folders."""
-    number = 0
-    while number * per_copy < wanted * 1.03:
-        place = folder / f"copy-{number:02d}"
-        place.mkdir()
+def copies(folder: Path, wanted: int) -> int:
+    """Write altered copies of all texts until there is enough for ``wanted`` chunks; how many files."""
+    left, files = wanted * BYTES_PER_CHUNK, 0
+    for number in itertools.count():
+        (folder / f"copy-{number:02d}").mkdir()
         for path in sorted(peps.FOLDER.glob("*.rst")):
-            (place / path.name).write_text(
-                altered(path.read_text(encoding="utf-8"), number), encoding="utf-8"
-            )
-            if number == 0 and wanted < per_copy and len(list(place.iterdir())) > 700 * wanted / per_copy:
-                break
-        yield place
-        number += 1
+            text = altered(path.read_text(encoding="utf-8"), number)
+            (folder / f"copy-{number:02d}" / path.name).write_text(text, encoding="utf-8")
+            left, files = left - path.stat().st_size, files + 1
+            if left < 0:
+                return files
+    raise AssertionError
 
 
 def measure(wanted: int) -> dict[str, Any]:
@@ -138,8 +138,7 @@ def measure(wanted: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="headrace-memory-") as place:
         files, kb = Path(place) / "files", Path(place) / "kb"
         files.mkdir()
-        made = list(copies(files, wanted, per_copy=18_000))
-        print(f"{len(made)} copies", file=sys.stderr)
+        print(f"{copies(files, wanted)} files", file=sys.stderr)
         before = resident()
         with Engine.open(
             kb, name="kb", create=True, embedder=lambda: embedder, splitter=lambda: splitter

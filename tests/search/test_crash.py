@@ -105,7 +105,7 @@ def test_killed_at_a_hundred_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are of POSIX")
-@pytest.mark.parametrize("limit", [40_000, 150_000])
+@pytest.mark.parametrize("limit", [40_000, 400_000])
 def test_no_room_left(tmp_path: Path, limit: int) -> None:
     seed = 5
     process = _start(tmp_path / "kb", seed, str(limit))

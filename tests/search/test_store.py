@@ -202,7 +202,7 @@ def test_what_a_version_says_about_itself(base: Base) -> None:
         assert snapshot.version.version == number
         assert snapshot.version.name == "kb"
         assert snapshot.version.commit == snapshot.commit
-        assert snapshot.version.embedder.startswith("hash-one (")
+        assert snapshot.version.embedder.startswith("hash-one f32 (")
         assert snapshot.version.corpus == base.store.versions()[-1].corpus != ""
 
 

@@ -1,4 +1,8 @@
-"""LlamaIndex's side: HuggingFaceEmbedding and its own vector store, persisted to a folder."""
+"""LlamaIndex's side: HuggingFaceEmbedding and its own vector store, persisted to a folder.
+
+Opening takes about a minute of CPU over 20,000 chunks: the store is a JSON file of 172 MB whose
+7.7 million numbers go through dataclasses_json one by one.
+"""
 
 import common
 

@@ -49,7 +49,7 @@ PLACES: dict[str, set[str]] = {
     "docx": {"ingest/office.py"},
     "pypdfium2": {"ingest/office.py"},
     "charset_normalizer": {"ingest/encoding.py"},
-    "safetensors": {"models/minilm.py"},
+    "safetensors": {"models/minilm.py", "models/quantise.py"},  # the weights, and the grids beside them
     "torch": {"models/local.py"},
     "transformers": {"models/local.py"},
     "starlette": set(),  # any file of web/

@@ -31,14 +31,33 @@ from headrace.models.weights import (
 from headrace.settings import Policy
 
 FORMAT = 1  # of the graph that minilm.build writes; counts up when it changes
+GROUP = 128  # activations that share a scale under dynamic quantisation: cosine 0.998 to f32
 GRAPH = "graph.xml"
 FILES = (GRAPH, "graph.bin", TOKENIZER_FILE)
 MANIFEST = "manifest.json"
 
 
-def open_graph(weights: Weights, precision: str, folder: Path, *, threads: int) -> runtime.Graph:
-    """The compiled graph of a sound converted copy."""
-    return runtime.Graph(folder / GRAPH, _config(precision, threads, folder))
+def open_graph(
+    weights: Weights, precision: str, folder: Path, *, threads: int, streams: int
+) -> runtime.Graph:
+    """The compiled graph of a sound converted copy.
+
+    ``streams`` batches run side by side, each on ``threads`` / ``streams`` threads (0: all cores).
+    """
+    config: dict[str, Any] = {
+        "CACHE_DIR": str(folder / "compiled"),
+        "CACHE_MODE": "OPTIMIZE_SIZE",  # the cache refers to the weights beside it, and is small
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "f32" else "bf16",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if _is_dynamic(weights, precision) else 0,
+    }
+    return runtime.Graph(folder / GRAPH, config, streams)
+
+
+def _is_dynamic(weights: Weights, precision: str) -> bool:
+    """Whether the plugin has to round the activations: no grids were measured for these weights."""
+    return precision == "int8" and weights.sha256 != WEIGHTS_SHA256
 
 
 def ensure(weights: Weights, precision: str, *, home: Path, policy: Policy | str) -> Path:
@@ -47,7 +66,7 @@ def ensure(weights: Weights, precision: str, *, home: Path, policy: Policy | str
     Raises Corrupt where the copy is damaged and the weights it was made from are gone.
     """
     folder = converted_folder(weights, precision, home)
-    if not is_sound(folder):
+    if not is_sound(folder, recipe(weights, precision)):
         convert(_original(weights, home, policy), precision, folder)
     return folder
 
@@ -55,30 +74,26 @@ def ensure(weights: Weights, precision: str, *, home: Path, policy: Policy | str
 def converted_folder(weights: Weights, precision: str, home: Path) -> Path:
     """Where the copy of these weights in this precision lies; f32 and bf16 share one."""
     kind = "int8" if precision == "int8" else "float"
-    return home / "models" / f"{weights.sha256[:16]}-{kind}-{FORMAT}"
+    return home / "models" / f"{weights.sha256[:16]}-{kind}"
 
 
-def _config(precision: str, threads: int, folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "CACHE_DIR": str(folder / "compiled"),
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "NUM_STREAMS": 1,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 384 if precision == "int8" else 0,
-    }
-    if threads:
-        config["INFERENCE_NUM_THREADS"] = threads
-    return config
+def recipe(weights: Weights, precision: str) -> str:
+    """What a copy's graph depends on besides the weights: the builder, and the 8-bit grids."""
+    from headrace.models.quantise import GRIDS_FILE
+
+    gridded = precision == "int8" and not _is_dynamic(weights, precision)
+    return f"{FORMAT}-{_sha256(GRIDS_FILE)[:16]}" if gridded else str(FORMAT)
 
 
-def is_sound(folder: Path) -> bool:
-    """Whether a converted copy is whole.
+def is_sound(folder: Path, made_by: str) -> bool:
+    """Whether a converted copy is whole and was made by this recipe.
 
     Size and time of change of each file are compared with the manifest, and where they differ the
     digest decides: hashing on every start would cost more than the first vector.
     """
     manifest = read_json(folder / MANIFEST)
     files = manifest.get("files")
-    if not isinstance(files, dict) or set(files) != set(FILES):
+    if manifest.get("recipe") != made_by or not isinstance(files, dict) or set(files) != set(FILES):
         return False
     moved = False
     for name, entry in files.items():
@@ -99,17 +114,21 @@ def is_sound(folder: Path) -> bool:
 def convert(weights: Weights, precision: str, folder: Path) -> None:
     """Build the graph from the weights and put it at ``folder``, in the place of what is there."""
     from headrace.models import minilm
+    from headrace.models.quantise import packaged_grids
 
     openvino = runtime.full()
     tensors = minilm.read_tensors(weights.folder)
-    model = minilm.build(openvino, tensors, weights.shape, int8=precision == "int8")
+    int8 = precision == "int8"
+    grids = packaged_grids() if int8 and not _is_dynamic(weights, precision) else {}
+    model = minilm.build(openvino, tensors, weights.shape, int8=int8, grids=grids)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         openvino.save_model(model, beside / GRAPH, compress_to_fp16=False)
         shutil.copyfile(weights.folder / TOKENIZER_FILE, beside / TOKENIZER_FILE)
-        write_json(beside / MANIFEST, _manifest(weights, beside))
-        _move_into_place(beside, folder)
+        made_by = recipe(weights, precision)
+        write_json(beside / MANIFEST, {**_manifest(weights, beside), "recipe": made_by})
+        _move_into_place(beside, folder, made_by)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -153,10 +172,10 @@ def _manifest(weights: Weights, folder: Path) -> dict[str, Any]:
     }
 
 
-def _move_into_place(beside: Path, folder: Path) -> None:
+def _move_into_place(beside: Path, folder: Path, made_by: str) -> None:
     """Rename a finished copy into its place. Whoever comes second keeps what the first made."""
     if folder.exists():
-        if is_sound(folder):
+        if is_sound(folder, made_by):
             return
         aside = folder.with_name(f".{folder.name}-{os.urandom(4).hex()}")
         folder.rename(aside)
@@ -164,7 +183,7 @@ def _move_into_place(beside: Path, folder: Path) -> None:
     try:
         beside.rename(folder)
     except OSError:
-        if not is_sound(folder):
+        if not is_sound(folder, made_by):
             raise
 
 

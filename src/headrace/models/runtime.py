@@ -13,6 +13,8 @@ import importlib
 import importlib.util
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +25,9 @@ from headrace.errors import ExtraMissing
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Ids = NDArray[np.int32]
+    Mask = NDArray[np.float32]
 
 _EXTENSION = "openvino._pyopenvino"
 _lock = threading.Lock()
@@ -97,31 +102,63 @@ def _load(file: Path) -> ModuleType:
 
 
 class Graph:
-    """A compiled graph. Any number of threads may call it: each call takes a free request.
+    """A compiled graph. Any number of threads may use it: each batch takes a free request.
 
-    Requests are created when all are busy and kept for the next call.
+    ``streams`` batches are run side by side. Requests are created when all are busy and kept for
+    the next batch.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], streams: int = 1) -> None:
         self._openvino = light()
         core = self._openvino.Core()
+        if config.get("INFERENCE_PRECISION_HINT") == "bf16" and not _has_bf16(core):
+            # without the instructions bf16 is emulated, slower than f32 and less exact
+            config = {**config, "INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = core.compile_model(str(path), "CPU", config)
+        self._streams = streams
         self._free: list[Any] = []
         self._lock = threading.Lock()
 
-    def __call__(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, t) token ids and mask → (n, width) float32, a fresh array."""
+    def map(self, batches: Iterable[tuple[Ids, Mask]]) -> Iterator[NDArray[np.float32]]:
+        """(n, t) token ids and mask, batch by batch → (n, width) float32, fresh arrays, in order.
+
+        The next batch is asked for while earlier ones run.
+        """
+        running: deque[tuple[Any, Ids, Mask]] = deque()
+        try:
+            for ids, mask in batches:
+                running.append((self._start(ids, mask), ids, mask))
+                if len(running) > self._streams:
+                    yield self._finish(running)
+            while running:
+                yield self._finish(running)
+        finally:
+            # the arrays belong to the requests until they are done, whatever happened meanwhile
+            for request, _, _ in running:
+                request.wait()
+
+    def _start(self, ids: Ids, mask: Mask) -> Any:
         with self._lock:
             request = self._free.pop() if self._free else self._compiled.create_infer_request()
         tensor = self._openvino.Tensor
         request.set_input_tensor(0, tensor(ids, True))
         request.set_input_tensor(1, tensor(mask, True))
         request.start_async({}, None)
+        return request
+
+    def _finish(self, running: deque[tuple[Any, Ids, Mask]]) -> NDArray[np.float32]:
+        request = running[0][0]
         request.wait()
+        running.popleft()
         result: NDArray[np.float32] = request.get_output_tensor(0).data.copy()
         with self._lock:
             self._free.append(request)
         return result
+
+
+def _has_bf16(core: Any) -> bool:
+    """Whether this processor computes in bf16 (AVX-512 BF16 or AMX)."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def version() -> str:

@@ -47,7 +47,7 @@ ODD = (
 
 
 def texts(data: Path, seed: int = 7) -> Iterator[str]:
-    """A mixture: speeches, abstracts, sums, instructions, plays, languages, scripts, code, scraps."""
+    """A mixture: speeches, abstracts, sums, instructions, plays, scripts, code, scraps."""
     rng = random.Random(seed)
 
     def lines(path: str) -> list[dict[str, Any]]:
@@ -71,8 +71,6 @@ def texts(data: Path, seed: int = 7) -> Iterator[str]:
         yield row["question"]
     for row in rng.sample(lines("instructions/seed_tasks.jsonl"), 80):
         yield row["instruction"]
-    for row in rng.sample(lines("translation/flores101_dev.jsonl"), 150):
-        yield from rng.sample([v for v in row.values() if isinstance(v, str) and len(v) > 20], 2)
     yield from ODD
     yield from ("word " * 300, ". " * 100, "A" * 300, "x" * 90, "0 " * 400)
     yield from salads(rng)

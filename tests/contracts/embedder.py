@@ -67,7 +67,11 @@ class EmbedderContract:
         for vectors in results:
             np.testing.assert_array_equal(vectors, expected)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.function_scoped_fixture],
+    )
     @given(text=st.text(max_size=400))
     def test_offsets_are_places_in_the_text(self, candidate: Any, text: str) -> None:
         last = 0

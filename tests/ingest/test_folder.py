@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace import plugins, request
-from headrace.errors import NotFound, UserError
+from headrace.errors import InputError, NotFound, UserError
 from headrace.ingest import folder as folder_module
 from headrace.ingest.folder import check_paths, ingest_paths
 from headrace.ingest.walk import walk
@@ -202,6 +202,22 @@ def test_broken_files_are_reported_and_stop_nothing(docs: Path, sink: DictSink) 
     again = ingest_paths(["docs"], sink)  # broken ones are tried again, the empty one is done
     assert len(again.failed) == 4
     assert (again.documents, again.skipped) == (0, 4)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_a_name_that_is_no_text_is_reported_and_stops_nothing(docs: Path, sink: DictSink) -> None:
+    odd = os.fsencode(docs) + b"/caf\xe9.txt"
+    try:
+        with open(odd, "wb") as file:
+            file.write(b"Coffee is free.")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    report = ingest_paths(["docs"], sink)
+    assert report.failed == (("docs/caf\\xe9.txt", report.failed[0][1]),)
+    assert "not valid UTF-8" in report.failed[0][1]
+    assert report.documents > 0
+    with pytest.raises(InputError, match="caf.*cannot be used"):
+        ingest_paths([os.fsdecode(odd)], sink)
 
 
 def test_a_file_that_breaks_later_keeps_its_documents(docs: Path, sink: DictSink) -> None:

@@ -34,6 +34,19 @@ def documents(passages: Passages | tuple[Passage, ...]) -> list[str]:
     return [passage.document for passage in passages]
 
 
+def test_what_a_request_may_not_see_is_neither_found_nor_shown_nor_counted(engine: Engine) -> None:
+    everything = engine.count()
+    hidden = "handbook/leave.md"
+    assert engine.get(hidden) is not None
+    with request.context(filters=f"document != '{hidden}'"):
+        assert engine.get(hidden) is None
+        assert engine.count() == everything - 1
+        assert hidden not in documents(engine.search("paid leave", 10))
+    with request.context(filters=f"document = '{hidden}'"):
+        assert engine.get(hidden) is not None
+        assert engine.count() == 1
+
+
 # ------------------------------------------------------------------ what a search gives
 
 

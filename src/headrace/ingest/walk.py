@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from headrace import plugins
-from headrace.errors import NotFound
+from headrace.errors import InputError, NotFound
 from headrace.protocols import Reader
 
 JUNK = frozenset(("node_modules", "__pycache__", "site-packages", "venv"))  # and everything hidden
@@ -58,6 +58,8 @@ def walk(paths: Sequence[Path | str]) -> Walk:
         name = os.path.expanduser(os.fspath(path))
         given = PurePath(name).as_posix()
         absolute = os.path.realpath(name)
+        if _legible(absolute) != absolute:
+            raise InputError(f"The path {_legible(absolute)!r} cannot be used.", hint=_ILLEGIBLE)
         try:
             stat = os.stat(absolute)
         except (OSError, ValueError) as error:
@@ -93,6 +95,9 @@ def _folder(path: str, given: str, found: Walk, readers: dict[str, Reader | None
         if name.startswith(".") or name in JUNK:
             continue
         below, shown = entry.path, prefix + name
+        if (legible := _legible(shown)) != shown or _legible(below) != below:
+            found.failed.append((legible, _ILLEGIBLE))
+            continue
         try:
             if entry.is_symlink():
                 below = os.path.realpath(below)
@@ -108,6 +113,14 @@ def _folder(path: str, given: str, found: Walk, readers: dict[str, Reader | None
                 found.files.append(_found(below, shown, entry.stat(), suffix, reader))
         except OSError as error:
             found.failed.append((shown, f"It cannot be read: {error.strerror or error}."))
+
+
+_ILLEGIBLE = "Its name is not valid UTF-8, so no answer could cite it: rename it."
+
+
+def _legible(name: str) -> str:
+    """The name, bytes that are no UTF-8 written as escapes (Python holds them as lone surrogates)."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _reader(suffix: str, readers: dict[str, Reader | None]) -> Reader | None:

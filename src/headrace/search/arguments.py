@@ -51,6 +51,11 @@ def request(
     )
 
 
+def visible() -> filtering.Condition | None:
+    """What the request's context lets its caller see; None: everything."""
+    return filtering.condition(*context.current().filters)
+
+
 def check_threshold(threshold: float | None) -> None:
     """A bound on relevance is a probability."""
     if threshold is None:

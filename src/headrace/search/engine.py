@@ -324,14 +324,14 @@ class Engine:
     # ------------------------------------------------------------------ looking
 
     def get(self, id: str) -> Document | None:
-        """A live document by id."""
+        """A live document by id; None, too, where the request's filters hide it."""
         with self.store.snapshot() as snapshot:
-            return snapshot.get(id)
+            return snapshot.get(id, arguments.visible())
 
     def count(self) -> int:
-        """How many documents are live."""
+        """How many documents are live and visible to the request."""
         with self.store.snapshot() as snapshot:
-            return snapshot.document_count
+            return snapshot.count(arguments.visible())
 
     def version(self) -> KnowledgeVersion:
         """Which contents a search would see now."""

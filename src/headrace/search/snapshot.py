@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Corrupt, NotFound
 from headrace.search import records, segments
+from headrace.search.filters import Condition
 from headrace.search.records import KnowledgeMeta, Row, VersionRow
 from headrace.search.segments import Block
 from headrace.types import Document, KnowledgeVersion, Section
@@ -146,9 +147,23 @@ class Snapshot:
         ):
             yield row[0]
 
-    def get(self, id: str) -> Document | None:
-        """A live document by its id, as it was written."""
+    def get(self, id: str, visible: Condition | None = None) -> Document | None:
+        """A live document by its id, as it was written, if it meets the condition."""
+        if visible is not None and not self._matching(visible, "d.id = ?", id):
+            return None
         return read_document(self._sql, id, self.commit)
+
+    def count(self, visible: Condition | None = None) -> int:
+        """How many live documents meet the condition."""
+        return self.document_count if visible is None else self._matching(visible)
+
+    def _matching(self, visible: Condition, also: str = "TRUE", *params: object) -> int:
+        row = self._sql.execute(
+            f"SELECT count(*) FROM documents d WHERE d.born <= {self.commit:d}"
+            f" AND (d.died IS NULL OR d.died > {self.commit:d}) AND ({visible.where}) AND ({also})",
+            (*visible.params, *params),
+        ).fetchone()
+        return int(row[0])
 
 
 _ROW = ("seq", "document", "ordinal", "start", "end", "heading", "tokens", "text", "title", "media")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import request
-from headrace.errors import Cancelled, Corrupt
+from headrace.errors import Cancelled, Corrupt, StateError
 from headrace.models.embedder import BATCH, STEP, TOKENS, SentenceEmbedder, _batches, open_embedder
 from headrace.models.quantise import Grid, packaged_grids, round_on_grid, round_rows
 from headrace.models.tokens import Tokenizer, clean
@@ -164,3 +164,11 @@ def test_openvino_is_whole_for_whoever_imports_it_later(before: str) -> None:
         "assert callable(openvino.convert_model)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_home_that_cannot_be_written_is_named(embedder: SentenceEmbedder, tmp_path: Path) -> None:
+    blocked = tmp_path / "home"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises(StateError, match="cannot be written") as caught:
+        open_embedder("", "int8", home=blocked).embed(["one"])
+    assert "HEADRACE_HOME" in caught.value.hint

@@ -27,6 +27,7 @@ from headrace.models.weights import (
     find_weights,
     read_json,
     write_json,
+    writing_models,
 )
 from headrace.settings import Policy
 
@@ -121,8 +122,9 @@ def convert(weights: Weights, precision: str, folder: Path) -> None:
     int8 = precision == "int8"
     grids = packaged_grids() if int8 and not _is_dynamic(weights, precision) else {}
     model = minilm.build(openvino, tensors, weights.shape, int8=int8, grids=grids)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with writing_models(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         openvino.save_model(model, beside / GRAPH, compress_to_fp16=False)
         shutil.copyfile(weights.folder / TOKENIZER_FILE, beside / TOKENIZER_FILE)

@@ -6,17 +6,19 @@ only where the network policy is ``open`` and nothing was found on the machine.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace import network
-from headrace.errors import Corrupt, InputError, ModelError, NotFound
+from headrace.errors import Corrupt, DiskFull, InputError, ModelError, NotFound, StateError
 from headrace.extras import need
 from headrace.settings import Policy, environment
 
@@ -134,10 +136,25 @@ def sha256_of(path: Path, home: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(path)
+    with writing_models(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(path)
+
+
+@contextmanager
+def writing_models(folder: Path) -> Iterator[None]:
+    """StateError, with what to set, where the folder for models cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"There is no room left for models in {str(folder)!r}.") from error
+        raise StateError(
+            f"The folder for models {str(folder)!r} cannot be written: {error.strerror or error}.",
+            hint="Set HEADRACE_HOME to a folder that can: the embedder's converted copy is kept there.",
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -85,3 +85,28 @@ def test_loopback_is_not_network(url: str, loopback: bool) -> None:
             network.require(url, "named", named=False)
         network.require(url, "named", named=True)
         network.require(url, "open", named=False)
+
+
+def test_every_variable_that_is_read_makes_settings_be_read_again() -> None:
+    """A variable that ``_read`` looks at and ``load`` does not compare would be noticed too late."""
+    import inspect
+    import re
+
+    from headrace import settings
+
+    read = set(re.findall(r'"(HEADRACE_[A-Z]+)"', inspect.getsource(settings._read)))
+    assert read == set(settings._VARIABLES)
+
+
+def test_settings_that_go_away_give_way_to_those_further_up(tmp_path: Path) -> None:
+    from headrace import settings
+
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "headrace.toml").write_text('[project]\nname = "outer"\n')
+    (inner / "headrace.toml").write_text('[project]\nname = "inner"\n')
+    assert settings.load(inner).name == "inner"
+    (inner / "headrace.toml").unlink()
+    assert settings.load(inner).name == "outer"
+    (inner / "headrace.toml").write_text('[project]\nname = "back"\n')
+    assert settings.load(inner).name == "back"

@@ -160,19 +160,33 @@ def find_root(start: Path | None = None) -> Path:
     return start
 
 
-_cache: dict[Path, tuple[tuple[int, int], tuple[tuple[str, str], ...], Settings]] = {}
+# The variables that a Settings depends on. Asked for one by one at each run: the whole environment
+# is decoded anew whenever it is listed.
+_VARIABLES = (
+    "HEADRACE_EMBEDDER",
+    "HEADRACE_LEDGER",
+    "HEADRACE_MODEL",
+    "HEADRACE_NETWORK",
+    "HEADRACE_PRECISION",
+)
+_cache: dict[Path, tuple[tuple[int, int], tuple[str | None, ...], Settings]] = {}
 
 
 def load(root: Path | None = None) -> Settings:
     """The settings of a project root. Read again only when the file or the environment changed."""
-    root = find_root(root)
+    cached = _cache.get(root) if root is not None else None
+    if root is None or cached is None or cached[0] == (0, 0):  # else nothing has to be looked for
+        root = find_root(root)
     path = root / FILE
     try:
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
+        gone = _cache.pop(root, None)
+        if gone is not None and gone[0] != (0, 0):
+            return load(root)  # the file went away since: perhaps one further up holds now
         stamp = (0, 0)
-    env = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("HEADRACE_")))
+    env = tuple(os.environ.get(name) for name in _VARIABLES)
     known = _cache.get(root)
     if known and known[0] == stamp and known[1] == env:
         return known[2]

@@ -9,7 +9,8 @@ HeadraceError
 │   ├── ExtraMissing          an optional part is not installed           exit 2   HTTP 501
 │   ├── NetworkRefused        the network policy says no                  exit 2   HTTP 502
 │   ├── Forbidden             a key is missing or wrong                   exit 2   HTTP 401
-│   │   └── Untrusted         a page of another site asks                 exit 2   HTTP 403
+│   │   ├── Untrusted         a page of another site asks                 exit 2   HTTP 403
+│   │   └── OutOfScope        the key is good, but not for this           exit 2   HTTP 403
 │   ├── EmbedderMismatch      a query from another embedding model        exit 2   HTTP 409
 │   ├── NewerVersion          a file of a newer Headrace                  exit 2   HTTP 500
 │   ├── Unavailable           a handle that nothing stands behind         exit 2   HTTP 503
@@ -23,10 +24,12 @@ HeadraceError
 └── StateError                the state on disk, or the machine           exit 1   HTTP 500
     ├── Corrupt               a file is damaged                           exit 1   HTTP 500
     ├── Locked                another process writes                      exit 1   HTTP 503
+    ├── Conflict              another promotion was quicker               exit 1   HTTP 409
     ├── DiskFull              no room left                                exit 1   HTTP 507
     ├── Overloaded            the server has no place left                exit 1   HTTP 429
     │   ├── WaitedTooLong     a place in the queue did not come up        exit 1   HTTP 503
-    │   └── Draining          the server is shutting down                 exit 1   HTTP 503
+    │   ├── Draining          the server is shutting down                 exit 1   HTTP 503
+    │   └── WorkerLost        the process that ran it has ended           exit 1   HTTP 503
     └── Cancelled             stopped by a person or a deadline           exit 130 HTTP 499
         └── RanTooLong        the server's time limit stopped it          exit 1   HTTP 504
 
@@ -114,6 +117,12 @@ class Untrusted(Forbidden):
     status = 403
 
 
+class OutOfScope(Forbidden):
+    """A key that is good, but was not made for this."""
+
+    status = 403
+
+
 class EmbedderMismatch(UserError):
     """The knowledge base was embedded by another model."""
 
@@ -189,6 +198,12 @@ class Locked(StateError):
     default_hint = "Wait until it has finished, or stop that process."
 
 
+class Conflict(StateError):
+    """What a change was based on has moved meanwhile; nothing was changed."""
+
+    status = 409
+
+
 class DiskFull(StateError):
     """The disk has no room left, or a size limit was hit."""
 
@@ -228,5 +243,11 @@ class WaitedTooLong(Overloaded):
 
 class Draining(Overloaded):
     """The server is shutting down and takes no new work."""
+
+    status = 503
+
+
+class WorkerLost(Overloaded):
+    """The process that ran the application ended before it had answered."""
 
     status = 503

@@ -23,6 +23,7 @@ from headrace.types import KnowledgeVersion
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
     from headrace.protocols import Embedder, Model, Progress, Splitter
+    from headrace.releases.registry import Registry
     from headrace.search.engine import Engine
 
 # --------------------------------------------------------------------------- embedder
@@ -303,6 +304,17 @@ def ledger(root: str | Path) -> Ledger:
     settings = load(Path(root))
     path = settings.state / "ledger.sqlite"
     return pool.get(("ledger", str(path), settings.ledger), lambda: Ledger.open(path, settings.ledger))
+
+
+# --------------------------------------------------------------------------- releases
+
+
+def registry(root: str | Path) -> Registry:
+    """The registry of a project's releases."""
+    from headrace.releases.registry import Registry
+
+    folder = Path(root).absolute() / STATE / "releases"
+    return pool.get(("registry", str(folder)), lambda: Registry(folder))
 
 
 # --------------------------------------------------------------------------- identities

@@ -22,6 +22,7 @@ from headrace.types import KnowledgeVersion
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
+    from headrace.ledger.reports import Reports
     from headrace.protocols import Embedder, Model, Progress, Splitter
     from headrace.releases.registry import Registry
     from headrace.search.engine import Engine
@@ -315,6 +316,13 @@ def registry(root: str | Path) -> Registry:
 
     folder = Path(root).absolute() / STATE / "releases"
     return pool.get(("registry", str(folder)), lambda: Registry(folder))
+
+
+def reports(root: str | Path) -> Reports:
+    """The reports of a project."""
+    from headrace.ledger.reports import Reports
+
+    return Reports(Path(root) / STATE / "reports")
 
 
 # --------------------------------------------------------------------------- identities

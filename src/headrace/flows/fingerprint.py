@@ -11,28 +11,29 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headrace.flows import sources
 from headrace.resources import bindings, build
-from headrace.settings import STATE
 from headrace.types import digest
 
 if TYPE_CHECKING:
     from headrace.flows.app import App
 
-_PROMPTS = "prompts"
+PROMPTS = "prompts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """The project's own files that were imported, and its prompts: path → SHA-256."""
+    """The project's own files that the application imports, and its prompts: path → SHA-256."""
 
     files: Mapping[str, str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest(self.files)
 
@@ -48,7 +49,7 @@ class Fingerprint:
     resources: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         return digest([self.app, self.code, self.python, self.distributions, self.resources])
 
@@ -72,7 +73,7 @@ def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerpri
                 commit=version.commit if version.version is None else None,
             )
             resources[key] = known
-    return Fingerprint(
+    made = Fingerprint(
         app=app.name,
         code=code.digest,
         python=platform.python_version(),
@@ -80,6 +81,16 @@ def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerpri
         resources=resources,
         files=code.files,
     )
+    # Run after run nothing has changed: comparing costs a tenth of hashing again.
+    same = _latest.get(app.name)
+    if same is not None and same == made:
+        return same
+    _latest[app.name] = made
+    return made
+
+
+_latest: dict[str, Fingerprint] = {}
+_codes: dict[str, Code] = {}
 
 
 _hashes: dict[str, tuple[tuple[int, int], str]] = {}
@@ -100,58 +111,38 @@ def _hash_file(name: str) -> str:
 
 
 def code_of(app: App) -> Code:
-    """The application's file, the project's modules that are imported now, and its prompts."""
-    root = app.root.absolute()
+    """The application's file, the project files that it imports, and its prompts.
+
+    Of a release, what its manifest says: those files were verified when it was loaded.
+    """
+    if app.release is not None:
+        return _kept(str(app.release.id), Code(files=app.release.manifest["code"]))
+    root, prompts = _places(app.root)
     files: dict[str, str] = {}
     if app.file is not None:
-        files[_name(app.file, root)] = _hash_file(str(app.file))
-    for shown, name in _modules(str(root)):
-        files[shown] = _hash_file(name)
-    prompts = root / _PROMPTS
-    if prompts.is_dir():
-        for folder, folders, names in os.walk(prompts):
-            folders.sort()
-            for item in names:
-                path = os.path.join(folder, item)
-                files[_name(Path(path), root)] = _hash_file(path)
-    return Code(files=dict(sorted((shown, found) for shown, found in files.items() if found)))
+        for name, path in sources.code_files(app.file, root).items():
+            files[name] = _hash_file(path)
+    for folder, folders, names in os.walk(prompts):  # nothing where there is no such folder
+        folders.sort()
+        for name in names:
+            path = os.path.join(folder, name)
+            files[os.path.relpath(path, root).replace(os.sep, "/")] = _hash_file(path)
+    made = Code(files=dict(sorted((name, found) for name, found in files.items() if found)))
+    return _kept(str(root), made)
 
 
-_ours: dict[tuple[str, str], str | None] = {}  # (root, file of a module) → its name in the project
+def _kept(key: str, made: Code) -> Code:
+    """The one of the last run, whose digest is known, if nothing has changed since."""
+    known = _codes.get(key)
+    if known != made:
+        _codes[key] = known = made
+    return known
 
 
-def _modules(root: str) -> Iterator[tuple[str, str]]:
-    """Name and path of the project's own modules among those that are imported now.
-
-    Hundreds of modules are imported and each run asks: what was decided about a path is kept.
-    """
-    for module in list(sys.modules.values()):
-        name = getattr(module, "__file__", None)
-        if not name:
-            continue
-        key = (root, name)
-        if key not in _ours:
-            _ours[key] = _inside(Path(name), Path(root))
-        shown = _ours[key]
-        if shown is not None:
-            yield shown, name
-
-
-def _inside(path: Path, root: Path) -> str | None:
-    """The path within the project, None where it is not the project's own code."""
-    if path.suffix != ".py" or not path.is_relative_to(root):
-        return None
-    if path.is_relative_to(Path(__file__).absolute().parents[1]):  # Headrace itself, in its own checkout
-        return None
-    inside = path.relative_to(root)
-    for part in inside.parts:
-        if part in (STATE, "site-packages", "node_modules") or part.startswith(".venv"):
-            return None
-    return inside.as_posix()
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+@cache
+def _places(root: Path) -> tuple[Path, str]:
+    """The project's root, and the folder of its prompts."""
+    return root.absolute(), str(root.absolute() / PROMPTS)
 
 
 _known: tuple[tuple[str, ...], list[str], str] | None = None

@@ -27,7 +27,8 @@ class Signature:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.name = name
         self.function = function
-        self.parameters = dict(inspect.signature(function).parameters)
+        self._call = inspect.signature(function)
+        self.parameters = dict(self._call.parameters)
         for parameter in self.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise UserError(
@@ -145,7 +146,7 @@ class Signature:
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of a plain Python call → keyword arguments, defaults filled in."""
         try:
-            bound = inspect.signature(self.function).bind(*args, **kwargs)
+            bound = self._call.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"{self.name}: {error}.", hint=self._usage()) from None
         bound.apply_defaults()

@@ -29,7 +29,7 @@ from headrace.flows.signature import Signature
 from headrace.resources import bindings, build
 from headrace.resources.handles import Handle
 from headrace.settings import FILE, find_root
-from headrace.types import Answer, Event, Trace, Usage, to_json
+from headrace.types import Answer, Event, Release, Trace, Usage, to_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +66,7 @@ class App:
         self.file = _file_of(function)
         self.root = Path(root) if root is not None else _root_of(self.file)
         self.replacements = dict(replacements or {})
+        self.release: Release | None = None  # the release that it was loaded from
         self._handles = tuple(handles)
         self._bindings: bindings.Bindings | None = None
         functools.update_wrapper(self, function)

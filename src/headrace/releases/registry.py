@@ -330,7 +330,7 @@ class Registry:
                         hint="Name another release: --release ID",
                     )
                 _point(sql, name, "canary", release, percent)
-                previous = now.production
+                previous: str | None = now.production
             else:
                 _point(sql, name, alias, release, None)
                 previous = now.at(alias)
@@ -367,20 +367,19 @@ class Registry:
                     f"{name}@production points to no release: there is nothing to roll back.",
                     hint=f"Released so far: {', '.join(_names(sql)) or 'nothing'}.",
                 )
-            if now.canary is not None:
-                sql.execute("DELETE FROM aliases WHERE name = ? AND alias = 'canary'", (name,))
-                to: str = now.production
-                gone: str = now.canary
-            elif now.previous is None:
+            gone = now.canary or now.production
+            to = now.previous if now.canary is None else now.production
+            if to is None:
                 raise NotFound(
                     f"{name}@production has no predecessor: {now.production[:12]} was the first.",
                     hint=f"Promote another release: headrace promote {name}@production --release ID",
                 )
+            if now.canary is not None:
+                sql.execute("DELETE FROM aliases WHERE name = ? AND alias = 'canary'", (name,))
             else:
                 sql.execute(
                     "DELETE FROM history WHERE seq = (SELECT max(seq) FROM history WHERE name = ?)", (name,)
                 )
-                to, gone = now.previous, now.production
                 _point(sql, name, "production", to, None)
             entry = Entry(
                 name=name,

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from headrace.errors import InputError, NotFound
 from headrace.ledger import feedback as votes
-from headrace.ledger import queries, retention
+from headrace.ledger import queries, retention, traffic
 from headrace.ledger.connection import explained, open_for_reading, open_for_writing
 from headrace.ledger.feedback import By, FeedbackCount
 from headrace.ledger.records import TraceRow, settled, unpack
 from headrace.ledger.retention import Forgotten
+from headrace.ledger.traffic import Traffic, Vote
 from headrace.ledger.transaction import transaction
 from headrace.ledger.writer import Writer
 from headrace.settings import LedgerSettings
@@ -221,6 +222,27 @@ class Ledger:
             if connection is None:
                 return [] if by else [FeedbackCount(group="", up=0, down=0)]
             return votes.counts(connection, app=app, since=since, by=by)
+
+    # ------------------------------------------------------------------ counting
+
+    def traffic(self, app: str, *, since: float, until: float, every: float = 86400.0) -> Traffic:
+        """Runs of an application in ``[since, until)``, added up per release and per ``every`` seconds."""
+        with self._reading() as connection:
+            if connection is None:
+                return Traffic(
+                    since=since, until=until, every=every, sums={}, seconds={}, problems={}, first={}
+                )
+            return traffic.traffic(connection, app, since, until, every)
+
+    def votes(self, app: str, *, since: float, until: float) -> list[Vote]:
+        """The votes that count on runs of an application, oldest first."""
+        with self._reading() as connection:
+            return [] if connection is None else traffic.votes(connection, app, since, until)
+
+    def apps(self) -> list[str]:
+        """The applications that have runs here."""
+        with self._reading() as connection:
+            return [] if connection is None else traffic.apps(connection)
 
     # ------------------------------------------------------------------ what leaves
 

@@ -8,11 +8,12 @@ into the tables (``records.py``, ``feedback.py``).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from headrace.errors import Corrupt, NewerVersion
+from headrace.ledger import figures
 from headrace.ledger.transaction import transaction
 
 APPLICATION_ID = 0x48524C47  # "HRLG"
@@ -20,7 +21,9 @@ APPLICATION_ID = 0x48524C47  # "HRLG"
 # ``body`` is the whole trace: JSON in UTF-8, deflated; the other columns are what lists show and
 # filter by, and can be made again from it. ``words`` is normalised text for searching.
 # ``current`` is 1 for the latest vote of one user on one trace.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+# A step is SQL, and where SQL cannot say it, a function of the connection.
+Statement = str | Callable[[sqlite3.Connection], None]
+MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
     (
         """CREATE TABLE traces (
             id TEXT PRIMARY KEY, start REAL NOT NULL, seconds REAL NOT NULL,
@@ -41,6 +44,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE tombstones (
             hash TEXT NOT NULL, at REAL NOT NULL, traces INTEGER NOT NULL, feedback INTEGER NOT NULL)""",
     ),
+    (*figures.TABLE, figures.fill),
 )
 
 
@@ -74,7 +78,7 @@ def check(connection: sqlite3.Connection, path: Path, known: int = len(MIGRATION
 
 
 def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[Statement]] = MIGRATIONS
 ) -> None:
     """Bring the database to the newest step, each step whole or not at all; safe among processes."""
     if check(connection, path, len(migrations)) == len(migrations):
@@ -83,6 +87,9 @@ def migrate(
         version = check(connection, path, len(migrations))  # another process may have been quicker
         for statements in migrations[version:]:
             for statement in statements:
-                connection.execute(statement)
+                if isinstance(statement, str):
+                    connection.execute(statement)
+                else:
+                    statement(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(migrations)}")

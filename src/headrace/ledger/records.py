@@ -125,13 +125,18 @@ COLUMNS = "id, start, seconds, app, release, user, session, status, question, an
 
 def to_row(trace: Trace, *, content: bool = True) -> tuple[Any, ...]:
     """The values of ``COLUMNS``. ``content`` False: the trace holds no texts to list or search."""
+    return row_and_data(trace, content=content)[0]
+
+
+def row_and_data(trace: Trace, *, content: bool = True) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """:func:`to_row`, and the plain data that it was made from."""
     text = encode(trace)
     data, body = json.loads(text), pack(text)
-    question = _question(data["inputs"]) if content else ""
+    question = question_of(data["inputs"]) if content else ""
     answer = _answer(data) if content else (trace.error or "")
     words = normalise(" ".join(_strings([data["inputs"], answer]))[:SEARCHED]) if content else ""
     subject, context = data["subject"], data["context"]
-    return (
+    row = (
         trace.id,
         float(trace.start),
         float(trace.seconds),
@@ -146,6 +151,7 @@ def to_row(trace: Trace, *, content: bool = True) -> tuple[Any, ...]:
         _clean(words),
         body,
     )
+    return row, data
 
 
 def status_of(data: Mapping[str, Any]) -> Status:
@@ -156,7 +162,7 @@ def status_of(data: Mapping[str, Any]) -> Status:
     return "abstained" if isinstance(output, dict) and output.get("abstained") is True else "ok"
 
 
-def _question(inputs: Mapping[str, Any]) -> str:
+def question_of(inputs: Mapping[str, Any]) -> str:
     """The first text among the inputs; of a conversation, its last turn."""
     for value in inputs.values():
         if isinstance(value, list) and value and isinstance(value[-1], dict) and "content" in value[-1]:

@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Corrupt, HeadraceError, NewerVersion
-from headrace.ledger import retention
+from headrace.ledger import figures, retention
 from headrace.ledger.connection import explain, open_for_writing
 from headrace.ledger.content import without_content
-from headrace.ledger.records import COLUMNS, to_row, with_settled
+from headrace.ledger.records import COLUMNS, row_and_data, with_settled
 from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
 from headrace.types import Trace
@@ -83,6 +83,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._items: list[Item] = []  # taken from the queue, not made into rows yet
         self._rows: list[tuple[Any, ...]] = []  # made, not committed yet
+        self._figures: list[tuple[Any, ...]] = []  # of the same traces, in the same order
         self._dropped = 0  # not stored yet
         self._give_up_at: float | None = None  # monotonic; set when the process wants to end
         self._opened: tuple[sqlite3.Connection, tuple[int, int], bytes] | None = None
@@ -219,7 +220,7 @@ class Writer:
         late = ends is not None and (time.monotonic() >= ends or forbidden)
         if late or isinstance(told, (Corrupt, NewerVersion)):
             lost = self._waiting()
-            self._items, self._rows = [], []
+            self._items, self._rows, self._figures = [], [], []
             self._drop(lost)
             self._report(f"{told}\n{lost} traces were dropped.")
         else:
@@ -238,13 +239,16 @@ class Writer:
         dropped = self._dropped
         with transaction(connection):
             connection.executemany(_INSERT, self._rows)
+            # A run that was recorded twice has one row: the last one's.
+            latest = {row[2]: row for row in self._figures}
+            connection.executemany(figures.INSERT, list(latest.values()))
             if dropped:
                 connection.execute(
                     "INSERT INTO counters VALUES ('dropped', ?) "
                     "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
                     (dropped,),
                 )
-        self._rows = []
+        self._rows, self._figures = [], []
         self._drop(-dropped)
 
     def _make_row(self, item: Item) -> None:
@@ -254,7 +258,9 @@ class Writer:
             if not content:
                 assert self._opened is not None
                 trace = without_content(trace, self._opened[2])
-            self._rows.append(to_row(trace, content=content))
+            row, data = row_and_data(trace, content=content)
+            self._figures.append(figures.of(data, row[3], row[4]))
+            self._rows.append(row)
         except Exception as error:  # noqa: BLE001  an application's own objects are turned to JSON here
             self._refuse(error)
 

@@ -9,7 +9,8 @@ import pytest
 
 import headrace as hr
 from headrace.errors import Draining, InputError
-from headrace.ops.serve import Caller, Desk
+from headrace.ops.running import Caller, Threads
+from headrace.ops.serve import Desk
 from headrace.request import emit
 from headrace.types import Document, Event
 
@@ -59,7 +60,7 @@ def test_ready_only_when_what_it_needs_is_loaded(tmp_path):
     served = hr.App(echo, root=tmp_path, handles=(kb,)).using({kb: shelf})
 
     async def main() -> None:
-        desk = Desk(served)
+        desk = Desk(Threads(served))
         opening = asyncio.ensure_future(desk.open())
         assert await asyncio.to_thread(shelf.searched.wait, 10)
         assert desk.state == "starting"
@@ -77,7 +78,7 @@ def test_a_knowledge_base_that_is_missing_does_not_stop_the_start(tmp_path, capl
     kb = hr.KnowledgeBase("absent", root=tmp_path)
 
     async def main() -> None:
-        desk = Desk(hr.App(lambda: "x", name="plain", root=tmp_path, handles=(kb,)))
+        desk = Desk(Threads(hr.App(lambda: "x", name="plain", root=tmp_path, handles=(kb,))))
         await desk.open()
         assert desk.state == "ready"
 
@@ -87,7 +88,7 @@ def test_a_knowledge_base_that_is_missing_does_not_stop_the_start(tmp_path, capl
 
 def test_draining_finishes_what_runs_and_refuses_the_rest(app, gate):
     async def main() -> None:
-        desk = Desk(app, concurrency=1, queue=5)
+        desk = Desk(Threads(app), concurrency=1, queue=5)
         await desk.open()
         inside = asyncio.ensure_future(desk.invoke({"question": "in"}, NOBODY))
         while desk.admission.running == 0:
@@ -110,7 +111,7 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(app, gate):
 
 def test_draining_gives_up_on_what_does_not_end(app, gate):
     async def main() -> None:
-        desk = Desk(app)
+        desk = Desk(Threads(app))
         await desk.open()
         inside = asyncio.ensure_future(desk.invoke({"question": "in"}, NOBODY))
         while desk.admission.running == 0:
@@ -124,17 +125,18 @@ def test_draining_gives_up_on_what_does_not_end(app, gate):
 
 def test_events_come_in_order_and_the_answer_last(app, gate):
     async def main() -> list[tuple[str, object]]:
-        desk = Desk(app)
+        desk = Desk(Threads(app))
         await desk.open()
         gate.set()
-        return [(e.kind, e.value or e.text) async for e in await desk.stream({"question": "hi"}, NOBODY)]
+        stream = await desk.stream({"question": "hi"}, NOBODY)
+        return [(event.kind, event.value or event.text) async for event in stream.events]
 
     assert asyncio.run(main()) == [("delta", "…"), ("answer", "HI")]
 
 
 def test_bad_inputs_take_no_place(app):
     async def main() -> None:
-        desk = Desk(app, concurrency=1, queue=0)
+        desk = Desk(Threads(app), concurrency=1, queue=0)
         await desk.open()
         for ask in (desk.invoke, desk.stream):
             with pytest.raises(InputError, match="question"):

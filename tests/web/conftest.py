@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from headrace import load
+from headrace.ops.running import Threads
 from headrace.settings import load as load_settings
 from headrace.web.server import make_server
 
@@ -189,7 +190,8 @@ class Running:
             self.url = url.rstrip("/")
             ready.set()
 
-        self.server = make_server(self.app, settings, key=key, started=started)
+        staff = Threads(self.app, settings.serve.concurrency)
+        self.server = make_server(self.app.name, staff, settings, key=key, started=started)
         self.desk = self.server.desk
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()), daemon=True)
         self.thread.start()

@@ -18,6 +18,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from headrace import KnowledgeBase, load
+from headrace.ops.running import Threads
 from headrace.settings import load as load_settings
 from headrace.web.server import make_server
 
@@ -49,9 +50,9 @@ def main() -> None:
         url.append(address)
         ready.set()
 
-    server = make_server(
-        load(folder), replace(settings, serve=replace(settings.serve, port=0)), key=None, started=started
-    )
+    app = load(folder)
+    settings = replace(settings, serve=replace(settings.serve, port=0))
+    server = make_server(app.name, Threads(app), settings, key=None, started=started)
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
     assert ready.wait(20)
     images = ROOT / "docs" / "images"

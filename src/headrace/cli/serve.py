@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.console import kb_option, print_json, say
 from headrace.flows.app import App
+
+if TYPE_CHECKING:
+    from headrace.ops.router import Router
+    from headrace.settings import Settings
 
 
 @click.command(
@@ -16,11 +21,13 @@ Examples:
   headrace serve
   headrace serve app.py:handbook --port 9000
   headrace serve --kb ./kb
+  headrace serve handbook@production
   HEADRACE_KEY=… headrace serve --host 0.0.0.0
 
 \b
 The page is at /, the application at POST /v1/apps/NAME/invoke, OpenAI clients
-use /v1/chat/completions. SIGTERM finishes what runs, then ends with 0; a
+use /v1/chat/completions. By alias, each live release runs in a process of
+its own, and a promotion or a rollback reaches them at once. SIGTERM finishes what runs, then ends with 0; a
 second one ends at once. Limits: [serve] in headrace.toml."""
 )
 @click.argument("target", required=False)
@@ -41,8 +48,9 @@ def serve(
 ) -> int:
     """Serve the page and the HTTP interface.
 
-    TARGET is file.py:function or a project folder; without it the project's application is served,
-    and where there is none, questions to its knowledge base.
+    TARGET is file.py:function, a project folder, or NAME@ALIAS (production, staging) for what was
+    released; without it the project's application is served, and where there is none, questions to
+    its knowledge base.
     """
     import sys
 
@@ -53,10 +61,20 @@ def serve(
         need(module, extra="serve", for_what="headrace serve")
     if reload:
         return _reloading()
+    from headrace.ops.running import Staff, Threads, describe
     from headrace.web.server import serve as run
 
-    app = _application(target, kb_name, model)
-    settings = load(app.root)
+    staff: Staff
+    if target is not None and is_alias(target):
+        if kb_name is not None or model is not None:
+            raise click.UsageError("A release has its knowledge base and its model: leave --kb and --model.")
+        settings = load()
+        name, staff = _by_alias(target, settings)
+    else:
+        app = _application(target, kb_name, model)
+        describe(app)  # a signature without a schema stops the start, not the first request
+        settings = load(app.root)
+        name, staff = app.name, Threads(app, settings.serve.concurrency)
     chosen = replace(
         settings.serve,
         host=host if host is not None else settings.serve.host,
@@ -65,11 +83,32 @@ def serve(
 
     def started(url: str) -> None:
         if as_json:
-            print_json({"url": url, "app": app.name})
+            print_json({"url": url, "app": name})
             sys.stdout.flush()
-        say(f"{app.name} is at {url}  (stop with Ctrl-C)")
+        say(f"{name} is at {url}  (stop with Ctrl-C)")
 
-    return run(app, replace(settings, serve=chosen), started=started)
+    return run(name, staff, replace(settings, serve=chosen), started=started)
+
+
+def is_alias(target: str) -> bool:
+    """Whether it is NAME@ALIAS and no file or folder of that name."""
+    from pathlib import Path
+
+    return "@" in target and "/" not in target and not Path(target).exists()
+
+
+def _by_alias(target: str, settings: Settings) -> tuple[str, Router]:
+    """The name and the router of NAME@ALIAS. NotFound where it points to no release."""
+    from headrace.ops.router import router_of
+    from headrace.resources import build
+
+    name, _, alias = target.partition("@")
+    if alias not in ("production", "staging"):
+        raise click.UsageError(f"{alias!r} is not an alias that can be served: production or staging.")
+    root = settings.root
+    router = router_of(name, build.registry(root), root=root, settings=settings.serve, alias=alias)
+    router.plan()
+    return name, router
 
 
 def _application(target: str | None, kb_name: str | None, model: str | None) -> App:

@@ -1,43 +1,30 @@
-"""Serving one application: who is let in, how long a run may take, and how to stop decently.
+"""Serving an application: who is let in, how long a run may take, and how to stop decently.
 
 Admission, time limits, cancellation, readiness and draining, on one event loop. Not a web server:
-``web/`` turns requests into calls of :class:`Desk` and errors into statuses. The application
-itself never runs on the event loop.
+``web/`` turns requests into calls of :class:`Desk` and errors into statuses. Nor does it run
+anything: a Staff (``running.py``) says which Runner does, threads of this process or the worker
+process of a release.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import math
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from headrace.errors import Cancelled, Draining, HeadraceError, Overloaded, RanTooLong, WaitedTooLong
-from headrace.ops.workers import Workers
-from headrace.request import CancelToken, RequestContext, context, use
-from headrace.resources import bindings
-from headrace.resources.handles import KnowledgeBase
-from headrace.types import Answer, Event
+from headrace.ops.running import Caller, Result, Running, Staff, Task, tell
+from headrace.types import Event
 
 if TYPE_CHECKING:
-    from headrace.flows.app import App, Run
     from headrace.ops.metrics import Metrics
 
-log = logging.getLogger("headrace.ops")
+__all__ = ["Admission", "Caller", "Desk", "Stream"]
 
 State = Literal["starting", "ready", "draining"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caller:
-    """Who asks, as the door established it. Both may be empty."""
-
-    user: str = ""
-    session: str = ""
 
 
 class Admission:
@@ -116,19 +103,31 @@ class Admission:
 
 
 class Job:
-    """One run on a worker thread. ``done`` is set on the event loop when the thread is through."""
+    """A run as the desk sees it. ``done`` is set on the event loop when the work has really ended."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self.began = loop.time()
         self.ends = self.began + timeout
-        self.token = CancelToken()
-        self.done: asyncio.Future[Any] = loop.create_future()
+        self.running: Running | None = None
+        self.release: str | None = None
+        self.begun = asyncio.Event()
+        self.done: asyncio.Future[Result] = loop.create_future()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.unread = 0  # events handed over and not yet read; see _hand_over
+
+    def cancel(self, reason: str) -> None:
+        if self.running is not None:
+            self.running.cancel(reason)
 
 
-# A reader slower than the application stops it from running ahead by more than this.
-EVENTS_AHEAD = 1000
+@dataclass(frozen=True)
+class Stream:
+    """A run that is listened to: the events, ``answer`` last, and the release that makes them."""
+
+    release: str | None
+    events: AsyncGenerator[Event, None]
+
+
+READ_AT_ONCE = 100  # events read are told to the runner in steps of this
 
 
 class Desk:
@@ -136,7 +135,7 @@ class Desk:
 
     def __init__(
         self,
-        app: App,
+        staff: Staff,
         *,
         concurrency: int = 8,
         queue: int = 64,
@@ -144,54 +143,61 @@ class Desk:
         timeout: float = 120.0,
         metrics: Metrics | None = None,
     ) -> None:
-        self.app = app
+        self.staff = staff
         self.timeout = timeout
         self.state: State = "starting"
         self.admission = Admission(concurrency, queue, wait)
         self.metrics = metrics
-        self._workers = Workers(concurrency)
         self._jobs: set[Job] = set()
         if metrics is not None:
             metrics.watch(lambda: self.admission.running, lambda: self.admission.waiting)
 
     # ------------------------------------------------------------------ asking
 
-    async def invoke(self, inputs: Mapping[str, Any], caller: Caller) -> Run:
+    async def invoke(self, inputs: Mapping[str, Any], caller: Caller) -> Result:
         """Run the application. Cancelling the awaiting task cancels the run."""
-        self.app.signature.validate(inputs)  # InputError before a place is taken
-        job = await self._start(lambda job: self.app.run(inputs), caller)
-        run: Run = await self._finish(job)
-        self._count(run.output)
-        return run
+        job = await self._start(inputs, caller)
+        result = await self._finish(job)
+        self._count(result)
+        return result
 
-    async def stream(self, inputs: Mapping[str, Any], caller: Caller) -> AsyncGenerator[Event, None]:
-        """Take a place and start; the iterator that comes back yields events, ``answer`` last.
+    async def stream(self, inputs: Mapping[str, Any], caller: Caller) -> Stream:
+        """Take a place and start; comes back when the inputs are known to fit.
 
-        Closing the iterator cancels the run.
+        Closing the stream's events cancels the run.
         """
-        self.app.signature.validate(inputs)
-        loop = asyncio.get_running_loop()
-
-        def run(job: Job) -> None:
-            done = self.app.run(inputs)
-            self._hand_over(loop, job, Event(kind="answer", value=done.output, trace_id=done.trace_id))
-
-        return self._events(await self._start(run, caller, listened=True))
+        job = await self._start(inputs, caller, listened=True)
+        beginning = asyncio.ensure_future(job.begun.wait())
+        try:
+            first: set[asyncio.Future[Any]] = {beginning, job.done}
+            await asyncio.wait(first, timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not beginning.done():
+                await self._finish(job)  # raises what stopped it, or that it took too long
+        except asyncio.CancelledError:
+            job.cancel("nobody waits for it any more")
+            raise
+        finally:
+            beginning.cancel()
+        return Stream(job.release, self._events(job))
 
     async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
         loop = asyncio.get_running_loop()
         getting: asyncio.Task[Event] | None = None
+        read = 0
         try:
             while True:
                 if not job.events.empty():
                     event = job.events.get_nowait()
                 elif job.done.done():
-                    await self._finish(job)
+                    result = await self._finish(job)
+                    self._count(result)
+                    yield Event(kind="answer", value=result.output, trace_id=result.trace_id)
                     return
                 else:
                     getting = asyncio.ensure_future(job.events.get())
+                    either: set[asyncio.Future[Any]] = {getting, job.done}
                     await asyncio.wait(
-                        {getting, job.done},
+                        either,
                         timeout=max(0.0, job.ends - loop.time()),
                         return_when=asyncio.FIRST_COMPLETED,
                     )
@@ -201,72 +207,66 @@ class Desk:
                             self._ran_too_long(job)
                         continue
                     event = getting.result()
-                job.unread -= 1
-                if event.kind == "answer":
-                    self._count(event.value)
+                read += 1
+                if read % READ_AT_ONCE == 0 and job.running is not None:
+                    job.running.read(READ_AT_ONCE)
                 yield event
         finally:
             if getting is not None:
                 getting.cancel()
-            job.token.cancel("nobody listens any more")
-
-    @staticmethod
-    def _hand_over(loop: asyncio.AbstractEventLoop, job: Job, event: Event) -> None:
-        while job.unread > EVENTS_AHEAD and not job.token.cancelled:
-            time.sleep(0.02)
-
-        def put() -> None:
-            job.unread += 1
-            job.events.put_nowait(event)
-
-        _tell(loop, put)
+            job.cancel("nobody listens any more")
 
     # ------------------------------------------------------------------ running
 
-    async def _start(self, work: Callable[[Job], Any], caller: Caller, *, listened: bool = False) -> Job:
+    async def _start(self, inputs: Mapping[str, Any], caller: Caller, *, listened: bool = False) -> Job:
         self._refuse_if_draining()
         await self.admission.enter()
         loop = asyncio.get_running_loop()
         job = Job(loop, self.timeout)
         job.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # always retrieved
+
+        def ended(result: Result | None, error: BaseException | None) -> None:
+            tell(loop, lambda: self._ended(job, result, error))
+
+        def event(found: Event) -> None:
+            tell(loop, lambda: job.events.put_nowait(found))
+
+        task = Task(
+            inputs=inputs,
+            caller=caller,
+            seconds=self.timeout,
+            ended=ended,
+            begun=(lambda: tell(loop, job.begun.set)) if listened else None,
+            event=event if listened else None,
+        )
         self._jobs.add(job)
-
-        def ended(value: Any, error: BaseException | None) -> None:
-            self._jobs.discard(job)
-            self.admission.leave(loop.time() - job.began)
-            if not job.done.done():
-                if error is not None:
-                    job.done.set_exception(error)
-                else:
-                    job.done.set_result(value)
-
-        def listen(event: Event) -> None:
-            self._hand_over(loop, job, event)
-
-        def run() -> None:
-            value, error = None, None
-            try:
-                with (
-                    use(RequestContext(cancel=job.token, listener=listen if listened else None)),
-                    context(user=caller.user, session=caller.session, deadline=self.timeout),
-                ):
-                    value = work(job)
-            except BaseException as problem:  # noqa: BLE001 - carried to the event loop and raised there
-                # A future takes neither StopIteration nor what would end the loop (SystemExit).
-                fits = isinstance(problem, Exception) and not isinstance(problem, StopIteration)
-                error = problem if fits else RuntimeError(repr(problem))
-            _tell(loop, lambda: ended(value, error))
-
-        self._workers.submit(run)
+        try:
+            # Only now: while it waited, another release may have become the one that answers.
+            runner = self.staff.choose(caller)
+            job.release = runner.description.release
+            job.running = runner.start(task)
+        except BaseException as error:
+            self._ended(job, None, error)
+            raise
         return job
 
-    async def _finish(self, job: Job) -> Any:
-        """The job's value within the time limit; cancels it otherwise."""
+    def _ended(self, job: Job, result: Result | None, error: BaseException | None) -> None:
+        self._jobs.discard(job)
+        self.admission.leave(asyncio.get_running_loop().time() - job.began)
+        if not job.done.done():
+            if error is not None:
+                job.done.set_exception(error)
+            else:
+                assert result is not None
+                job.done.set_result(result)
+
+    async def _finish(self, job: Job) -> Result:
+        """The job's result within the time limit; cancels it otherwise."""
         loop = asyncio.get_running_loop()
         try:
             await asyncio.wait({job.done}, timeout=max(0.0, job.ends - loop.time()))
         except asyncio.CancelledError:
-            job.token.cancel("nobody waits for it any more")
+            job.cancel("nobody waits for it any more")
             raise
         if not job.done.done():
             self._ran_too_long(job)
@@ -278,7 +278,7 @@ class Desk:
             raise
 
     def _ran_too_long(self, job: Job) -> NoReturn:
-        job.token.cancel("the server's time limit")
+        job.cancel("the server's time limit")
         raise RanTooLong(
             f"The run was stopped after {self.timeout:g} s, the limit of this server.",
             hint="Ask for less, or raise timeout under [serve] in headrace.toml.",
@@ -292,29 +292,19 @@ class Desk:
                 retry_after=2.0,
             )
 
-    def _count(self, output: Any) -> None:
-        if self.metrics is not None and isinstance(output, Answer):
-            self.metrics.answered(output)
+    def _count(self, result: Result) -> None:
+        if self.metrics is not None and result.counted is not None:
+            self.metrics.answered(result.counted)
 
     # ------------------------------------------------------------------ starting and stopping
 
     async def open(self) -> None:
         """Load what the first answer would otherwise wait for, then be ready.
 
-        Requests that come before are answered too, only more slowly: readiness is advice to
-        whoever distributes them.
+        An application in this process answers before, too, only more slowly: readiness is advice to
+        whoever distributes requests.
         """
-        loop = asyncio.get_running_loop()
-        warmed: asyncio.Future[None] = loop.create_future()
-
-        def work() -> None:
-            try:
-                warm(self.app)
-            finally:
-                _tell(loop, lambda: None if warmed.done() else warmed.set_result(None))
-
-        self._workers.submit(work)
-        await warmed
+        await self.staff.open()
         if self.state == "starting":
             self.state = "ready"
 
@@ -327,32 +317,12 @@ class Desk:
         self.admission.refuse_waiting(
             Draining("This server is shutting down.", hint="Ask another one.", retry_after=2.0)
         )
-        unfinished = {job.done for job in self._jobs}
+        unfinished: set[asyncio.Future[Result]] = {job.done for job in self._jobs}
         if unfinished:
             _, unfinished = await asyncio.wait(unfinished, timeout=seconds)
         for job in tuple(self._jobs):
-            job.token.cancel("the server is shutting down")
+            job.cancel("the server is shutting down")
         if unfinished:  # a moment for those that do look at their token
             await asyncio.wait(unfinished, timeout=min(2.0, seconds))
-        self._workers.close()
+        await self.staff.close(min(2.0, seconds))
         return not unfinished
-
-
-def warm(app: App) -> None:
-    """One search in each knowledge base of the application: opens it and loads the embedder."""
-    with bindings.use(app.bindings()):
-        for handle in app.handles:
-            if isinstance(handle, KnowledgeBase):
-                try:
-                    handle.search("warm up", top_k=1)
-                except HeadraceError as problem:
-                    log.warning("%s: %s", handle.name, problem)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Run ``call`` on the loop; a loop that is closed has nobody left to tell."""
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise

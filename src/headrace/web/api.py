@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,22 +13,24 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from headrace.errors import InputError, NotFound
 from headrace.ops.metrics import CONTENT_TYPE
-from headrace.types import Event, Feedback, to_json
+from headrace.ops.serve import Stream
+from headrace.types import Event, Feedback
 from headrace.web.openapi import describe_api
 from headrace.web.respond import (
     EventStream,
     form_body,
     is_form,
     json_body,
+    release_header,
     sse,
     told,
     unless_gone,
 )
-from headrace.web.site import caller, site
+from headrace.web.site import Site, app_for, caller, site
 
 
 def _check_name(request: Request) -> None:
-    name, ours = request.path_params["name"], site(request).app.name
+    name, ours = request.path_params["name"], site(request).name
     if name != ours:
         raise NotFound(f"There is no application {name!r} here.", hint=f"This server serves {ours!r}.")
 
@@ -35,24 +39,28 @@ async def invoke(request: Request) -> Response:
     """POST /v1/apps/NAME/invoke: the fields of the signature → ``{output, trace_id, release}``."""
     _check_name(request)
     inputs = await json_body(request)
-    run = await unless_gone(request, site(request).desk.invoke(inputs, caller(request)))
-    return JSONResponse({"output": to_json(run.output), "trace_id": run.trace_id, "release": None})
+    result = await unless_gone(request, site(request).desk.invoke(inputs, caller(request)))
+    # The output is JSON already where a worker process made it: it is passed on as it is.
+    rest = json.dumps({"trace_id": result.trace_id, "release": result.release}).encode()
+    body = b'{"output":' + result.json + b"," + rest[1:]
+    return Response(body, media_type="application/json", headers=release_header(result.release))
 
 
 async def stream(request: Request) -> Response:
     """POST /v1/apps/NAME/stream: the same, as events ``step``, ``delta``, ``answer``, ``error``."""
     _check_name(request)
     inputs = await json_body(request)
-    events = await unless_gone(request, site(request).desk.stream(inputs, caller(request)))
-    return EventStream(_as_events(request, events))
+    found = await unless_gone(request, site(request).desk.stream(inputs, caller(request)))
+    return EventStream(_as_events(request, found), headers=release_header(found.release))
 
 
-async def _as_events(request: Request, events: AsyncIterator[Event]) -> AsyncGenerator[str, None]:
-    async for event in told(request, events):
+async def _as_events(request: Request, found: Stream) -> AsyncGenerator[str, None]:
+    async for event in told(request, found.events):
         if not isinstance(event, Event):
             yield sse("error", event)
         elif event.kind == "answer":
-            yield sse("answer", {"output": event.value, "trace_id": event.trace_id, "release": None})
+            words = {"trace_id": event.trace_id, "release": found.release}
+            yield sse("answer", {"output": event.value, **words})
         elif event.kind == "delta":
             yield sse("delta", {"text": event.text})
         else:
@@ -74,9 +82,20 @@ async def record_feedback(request: Request) -> Feedback:
         correction=fields.get("correction", "").strip(),
         user=caller(request).user or caller(request).session,
     )
-    kept: Feedback = await run_in_threadpool(site(request).ledger.add_feedback, given)
+    kept = await _kept(site(request), given)
     site(request).metrics.feedback(value)
     return kept
+
+
+async def _kept(where: Site, given: Feedback) -> Feedback:
+    """The vote, on the disk. It may be quicker than its trace, which another process writes."""
+    try:
+        return await run_in_threadpool(where.ledger.add_feedback, given)
+    except NotFound:
+        flushing = [runner.flush() for runner in where.desk.staff.runners]
+        # A worker that dies meanwhile writes nothing any more: what it had is lost, or there.
+        await asyncio.gather(*flushing, return_exceptions=True)
+        return await run_in_threadpool(where.ledger.add_feedback, given)
 
 
 async def _feedback_fields(request: Request) -> dict[str, Any]:
@@ -107,4 +126,4 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """What this server offers, as OpenAPI 3.1."""
-    return JSONResponse(describe_api(site(request).app))
+    return JSONResponse(describe_api(app_for(request), secured=site(request).key is not None))

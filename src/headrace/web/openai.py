@@ -7,58 +7,66 @@ The last user message fills the application's one required ``str`` parameter, ea
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from headrace.errors import NotFound, UserError
+from headrace.ops.running import Description
+from headrace.ops.serve import Stream
 from headrace.tracing import new_id
 from headrace.types import Answer, Event, to_json
-from headrace.web.respond import EventStream, json_body, openai_error, sse, told, unless_gone
-from headrace.web.site import caller, site
+from headrace.web.respond import (
+    EventStream,
+    json_body,
+    openai_error,
+    release_header,
+    sse,
+    told,
+    unless_gone,
+)
+from headrace.web.site import app_for, caller, site
 from headrace.web.text import pretty
-
-if TYPE_CHECKING:
-    from headrace.flows.signature import Signature
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models: the application is the one model."""
-    card = {"id": site(request).app.name, "object": "model", "created": 0, "owned_by": "headrace"}
+    card = {"id": site(request).name, "object": "model", "created": 0, "owned_by": "headrace"}
     return JSONResponse({"object": "list", "data": [card]})
 
 
 async def chat(request: Request) -> Response:
     """POST /v1/chat/completions, whole or streamed."""
     body = await json_body(request)
-    app = site(request).app
+    app = app_for(request)
     if body.get("model") != app.name:
         raise NotFound(f"There is no model {body.get('model')!r} here.", hint=f"Use model={app.name!r}.")
     if body.get("n", 1) != 1:
         raise UserError(f"n={body['n']!r} is not supported.", hint="Leave n out: there is one answer.")
-    inputs = to_inputs(body.get("messages"), app.signature, app.name)
+    inputs = to_inputs(body.get("messages"), app)
     head = {"id": f"chatcmpl-{new_id()}", "created": int(time.time()), "model": app.name}
     desk = site(request).desk
     if body.get("stream"):
-        events = await unless_gone(request, desk.stream(inputs, caller(request)))
+        found = await unless_gone(request, desk.stream(inputs, caller(request)))
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return EventStream(_chunks(request, events, head, with_usage))
-    run = await unless_gone(request, desk.invoke(inputs, caller(request)))
-    message = {"role": "assistant", "content": _text(run.output), "refusal": None}
+        return EventStream(_chunks(request, found, head, with_usage), headers=release_header(found.release))
+    result = await unless_gone(request, desk.invoke(inputs, caller(request)))
+    message = {"role": "assistant", "content": _text(result.output), "refusal": None}
     return JSONResponse(
         {
             **head,
             "object": "chat.completion",
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": _usage(run.output),
-            **_ours(run.output, run.trace_id),
-        }
+            "usage": _usage(result.output),
+            **_ours(result.output, result.trace_id, result.release),
+        },
+        headers=release_header(result.release),
     )
 
 
-def to_inputs(messages: Any, signature: Signature, name: str) -> dict[str, Any]:
+def to_inputs(messages: Any, app: Description) -> dict[str, Any]:
     """Chat messages → the application's inputs. UserError (400) where they do not fit."""
     if not isinstance(messages, list) or not messages:
         raise UserError(f"messages={messages!r:.80} is not a list of messages.", hint="Send at least one.")
@@ -68,19 +76,19 @@ def to_inputs(messages: Any, signature: Signature, name: str) -> dict[str, Any]:
             f"The last message is of the role {turns[-1]['role']!r}, not 'user'.",
             hint="End with the question.",
         )
-    if signature.question is None:
+    if app.question is None:
         raise UserError(
-            f"{name} cannot be asked by chat: it does not have exactly one required str parameter.",
-            hint=f"Use POST /v1/apps/{name}/invoke.",
+            f"{app.name} cannot be asked by chat: it does not have exactly one required str parameter.",
+            hint=f"Use POST /v1/apps/{app.name}/invoke.",
         )
-    inputs: dict[str, Any] = {signature.question: turns[-1]["content"]}
+    inputs: dict[str, Any] = {app.question: turns[-1]["content"]}
     if len(turns) > 1:
-        if signature.history is None:
+        if app.history is None:
             raise UserError(
-                f"{name} takes no history, and {len(turns) - 1} earlier messages were sent.",
+                f"{app.name} takes no history, and {len(turns) - 1} earlier messages were sent.",
                 hint="Send only the last question, or give the application a list[hr.Message] parameter.",
             )
-        inputs[signature.history] = turns[:-1]
+        inputs[app.history] = turns[:-1]
     return inputs
 
 
@@ -103,7 +111,7 @@ def _turn(message: Any) -> dict[str, str]:
 
 
 async def _chunks(
-    request: Request, events: AsyncIterator[Event], head: Mapping[str, Any], with_usage: bool
+    request: Request, found: Stream, head: Mapping[str, Any], with_usage: bool
 ) -> AsyncGenerator[str, None]:
     """Provisional text as it comes; what it lacks of the answer at the end; then the extras.
 
@@ -118,7 +126,7 @@ async def _chunks(
 
     yield chunk({"role": "assistant", "content": ""})
     sent = ""
-    async for event in told(request, events):
+    async for event in told(request, found.events):
         if not isinstance(event, Event):
             error = dict(event["error"])
             yield sse(None, {"error": openai_error(error.pop("status"), error)})
@@ -128,7 +136,7 @@ async def _chunks(
             yield chunk({"content": event.text})
         elif event.kind == "answer":
             text = _text(event.value)
-            more = _ours(event.value, event.trace_id)
+            more = _ours(event.value, event.trace_id, found.release)
             if text.startswith(sent):
                 if rest := text[len(sent) :]:
                     yield chunk({"content": rest})
@@ -156,9 +164,9 @@ def _usage(output: Any) -> dict[str, int]:
     return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
 
 
-def _ours(output: Any, trace_id: str | None) -> dict[str, Any]:
+def _ours(output: Any, trace_id: str | None, release: str | None) -> dict[str, Any]:
     """Our extra fields: OpenAI clients keep unknown ones (``response.model_extra``)."""
-    more: dict[str, Any] = {"trace_id": trace_id}
+    more: dict[str, Any] = {"trace_id": trace_id, "release": release}
     if isinstance(output, Answer):
         more |= {
             "citations": to_json(output.citations),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import Any
 
 from headrace import __version__
-
-if TYPE_CHECKING:
-    from headrace.flows.app import App
+from headrace.ops.running import Description
 
 _ERROR = {
     "type": "object",
@@ -73,11 +72,11 @@ def _operation(
     return made
 
 
-def describe_api(app: App) -> dict[str, Any]:
+def describe_api(app: Description, *, secured: bool = False) -> dict[str, Any]:
     """The document for one application."""
     schemas: dict[str, Any] = {}
-    inputs = _lifted(app.signature.schema(), schemas)
-    output = _lifted(app.signature.output_schema(), schemas)
+    inputs = _lifted(copy.deepcopy(dict(app.schema)), schemas)
+    output = _lifted(copy.deepcopy(dict(app.output_schema)), schemas)
     invoked = {
         "type": "object",
         "properties": {

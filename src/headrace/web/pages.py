@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from headrace.errors import HeadraceError
+from headrace.ops.running import Description
+from headrace.ops.serve import Stream
 from headrace.types import Answer, Citation, Event, Table, to_json
 from headrace.web import forms, security
 from headrace.web.api import record_feedback
@@ -27,12 +29,13 @@ from headrace.web.respond import (
     form_body,
     is_form,
     is_open,
+    release_header,
     sse,
     told,
     unless_gone,
     wants_html,
 )
-from headrace.web.site import Site, caller, site
+from headrace.web.site import app_for, caller, site
 from headrace.web.text import pretty
 
 # --------------------------------------------------------------------------- contexts
@@ -60,6 +63,7 @@ class AnswerView:
     answered_by: str = ""
     notes: tuple[str, ...] = ()
     trace_id: str | None = None
+    release: str | None = None
     seconds: float = 0.0
 
 
@@ -95,36 +99,45 @@ def render(request: Request, template: str, context: Any, status: int = 200) -> 
     """The page, or its .json twin."""
     if request.url.path.endswith(".json"):
         return JSONResponse(to_json(context), status_code=status)
-    return HTMLResponse(_html(site(request), template, context), status_code=status)
+    return HTMLResponse(_html(request, template, context), status_code=status)
 
 
-def _html(where: Site, template: str, context: Any) -> str:
-    return where.templates.get_template(template).render(page=context, app=where.app.name, key=where.key)
+def _html(request: Request, template: str, context: Any) -> str:
+    """The footer names the release that this visitor is served."""
+    where = site(request)
+    found = where.templates.get_template(template)
+    return found.render(page=context, app=where.name, key=where.key, served=app_for(request))
 
 
 def error_page(request: Request, error: BaseException) -> Response:
     """An error where a person looks."""
     status, body = describe(error, openly=is_open(request))
     page = MessagePage(
-        app=site(request).app.name,
+        app=site(request).name,
         title={404: "Not found", 403: "Refused", 401: "Sign in", 429: "Busy", 503: "Not now"}.get(
             status, "That did not work"
         ),
         text=body["message"],
         hint=body["hint"],
     )
-    return HTMLResponse(_html(site(request), "message.html", page), status_code=status)
+    return HTMLResponse(_html(request, "message.html", page), status_code=status)
 
 
-def source_link(citation: Citation) -> str:
-    """The page of the document, opened at the cited place. ``check`` notices a document that changed."""
+def source_link(citation: Citation, release: str | None = None) -> str:
+    """The page of the document, opened at the cited place. ``check`` notices a document that changed.
+
+    ``release`` says whose knowledge base it is: two that are served at once may hold different texts.
+    """
     check = hashlib.sha256(citation.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     place = {"document": citation.document, "start": citation.start, "end": citation.end, "check": check}
+    if release is not None:
+        place["release"] = release
     return f"/source?{urlencode(place)}#cited"
 
 
-def view(output: Any, trace_id: str | None, seconds: float) -> AnswerView:
+def view(output: Any, trace_id: str | None, seconds: float, release: str | None = None) -> AnswerView:
     """Any output as something to show."""
+    made: dict[str, Any] = {"trace_id": trace_id, "release": release, "seconds": seconds}
     if isinstance(output, Answer):
         notes = [finding.message for finding in output.findings if finding.severity != "note"]
         if output.dropped:
@@ -134,19 +147,18 @@ def view(output: Any, trace_id: str | None, seconds: float) -> AnswerView:
             text=output.text,
             abstained=output.abstained,
             citations=output.citations,
-            links={citation.number: source_link(citation) for citation in output.citations},
+            links={citation.number: source_link(citation, release) for citation in output.citations},
             answered_by=output.answered_by,
             notes=tuple(notes),
-            trace_id=trace_id,
-            seconds=seconds,
+            **made,
         )
     if isinstance(output, str):
-        return AnswerView(kind="text", text=output, trace_id=trace_id, seconds=seconds)
+        return AnswerView(kind="text", text=output, **made)
     if isinstance(output, list) and output and all(isinstance(row, Mapping) for row in output):
         output = Table.of(output)
     if isinstance(output, Table):
-        return AnswerView(kind="table", table=output, trace_id=trace_id, seconds=seconds)
-    return AnswerView(kind="json", text=pretty(output), trace_id=trace_id, seconds=seconds)
+        return AnswerView(kind="table", table=output, **made)
+    return AnswerView(kind="json", text=pretty(output), **made)
 
 
 # --------------------------------------------------------------------------- asking
@@ -154,46 +166,44 @@ def view(output: Any, trace_id: str | None, seconds: float) -> AnswerView:
 
 async def ask(request: Request) -> Response:
     """GET /: the form. POST /: the form with the answer, or, for our script, a stream of events."""
-    where = site(request)
-    signature = where.app.signature
-    schema = where.schema
+    where, app = site(request), app_for(request)
     if request.method != "POST":
         sent = {name: request.query_params.getlist(name) for name in request.query_params} or None
-        return render(request, "ask.html", _ask_page(where, sent))
+        return render(request, "ask.html", _ask_page(app, sent))
     sent = await form_body(request)
     streaming = "text/event-stream" in request.headers.get("accept", "")
     began = time.perf_counter()
     try:
-        inputs = forms.inputs(schema, sent, without=signature.history)
+        inputs = forms.inputs(app.schema, sent, without=app.history)
         if streaming:
-            events = await unless_gone(request, where.desk.stream(inputs, caller(request)))
-            return EventStream(_page_events(request, events, began))
-        run = await unless_gone(request, where.desk.invoke(inputs, caller(request)))
+            found = await unless_gone(request, where.desk.stream(inputs, caller(request)))
+            return EventStream(_page_events(request, found, began), headers=release_header(found.release))
+        result = await unless_gone(request, where.desk.invoke(inputs, caller(request)))
     except HeadraceError as error:
         if streaming:
             raise
         problem = Problem(code=error.code, message=error.message, hint=error.hint)
-        return render(request, "ask.html", _ask_page(where, sent, problem=problem), error.status)
-    shown = view(run.output, run.trace_id, time.perf_counter() - began)
-    return render(request, "ask.html", _ask_page(where, sent, answer=shown))
+        return render(request, "ask.html", _ask_page(app, sent, problem=problem), error.status)
+    shown = view(result.output, result.trace_id, time.perf_counter() - began, result.release)
+    response = render(request, "ask.html", _ask_page(app, sent, answer=shown))
+    response.headers.update(release_header(result.release))
+    return response
 
 
-def _ask_page(where: Site, sent: Mapping[str, list[str]] | None, **more: Any) -> AskPage:
-    made = forms.fields(where.schema, sent, without=where.app.signature.history)
-    return AskPage(app=where.app.name, doc=where.app.doc.split("\n\n")[0], fields=tuple(made), **more)
+def _ask_page(app: Description, sent: Mapping[str, list[str]] | None, **more: Any) -> AskPage:
+    made = forms.fields(app.schema, sent, without=app.history)
+    return AskPage(app=app.name, doc=app.doc.split("\n\n")[0], fields=tuple(made), **more)
 
 
-async def _page_events(
-    request: Request, events: AsyncIterator[Event], began: float
-) -> AsyncGenerator[str, None]:
+async def _page_events(request: Request, found: Stream, began: float) -> AsyncGenerator[str, None]:
     """``step`` and ``delta`` as they come; ``answer`` carries the rendered answer as ``html``."""
-    where = site(request)
-    async for event in told(request, events):
+    async for event in told(request, found.events):
         if not isinstance(event, Event):
             yield sse("error", event)
         elif event.kind == "answer":
-            shown = view(event.value, event.trace_id, time.perf_counter() - began)
-            html = _html(where, "answer.html", AskPage(app=where.app.name, doc="", fields=(), answer=shown))
+            shown = view(event.value, event.trace_id, time.perf_counter() - began, found.release)
+            page = AskPage(app=site(request).name, doc="", fields=(), answer=shown)
+            html = _html(request, "answer.html", page)
             yield sse("answer", {"html": html, "abstained": shown.abstained, "sources": len(shown.citations)})
         elif event.kind == "delta":
             yield sse("delta", {"text": event.text})
@@ -207,9 +217,9 @@ async def feedback(request: Request) -> Response:
     if not (is_form(request) and wants_html(request)):
         return JSONResponse(to_json(kept), status_code=201)
     page = MessagePage(
-        app=site(request).app.name, title="Thank you", text="Your feedback is recorded with the run."
+        app=site(request).name, title="Thank you", text="Your feedback is recorded with the run."
     )
-    return HTMLResponse(_html(site(request), "message.html", page), status_code=201)
+    return HTMLResponse(_html(request, "message.html", page), status_code=201)
 
 
 # --------------------------------------------------------------------------- signing in
@@ -222,7 +232,7 @@ async def sign_in(request: Request) -> Response:
         return render(
             request,
             "sign_in.html",
-            SignInPage(app=where.app.name, next=_local(request.query_params.get("next", "/"))),
+            SignInPage(app=where.name, next=_local(request.query_params.get("next", "/"))),
         )
     sent = await form_body(request)
     target = _local((sent.get("next") or ["/"])[-1])
@@ -233,7 +243,7 @@ async def sign_in(request: Request) -> Response:
             message="That is not the key.",
             hint=f"It is what {where.settings.serve.key} is set to on the server.",
         )
-        page = SignInPage(app=where.app.name, next=target, problem=problem)
+        page = SignInPage(app=where.name, next=target, problem=problem)
         return render(request, "sign_in.html", page, 401)
     response = RedirectResponse(target, status_code=303)
     if where.key is not None:

@@ -13,11 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.errors import InputError, NotFound
-from headrace.resources import bindings
-from headrace.resources.handles import KnowledgeBase
 from headrace.types import Document, Feedback, Span, Trace
 from headrace.web.pages import render
-from headrace.web.site import Site, site
+from headrace.web.site import Site, caller, site
 
 AROUND = 100_000  # code points shown before and after a cited place
 
@@ -55,21 +53,21 @@ class SourcePage:
 
 async def source(request: Request) -> Response:
     """GET /source?document=…&start=…&end=… or ?trace=…&n=…: the document at the cited place."""
-    return await run_in_threadpool(_source, request)
-
-
-def _source(request: Request) -> Response:
     where = site(request)
     query = request.query_params
     if "trace" in query:
-        document, start, end, check = _cited(where, query["trace"], _number(query, "n"))
+        number = _number(query, "n")
+        document, start, end, check, release = await run_in_threadpool(_cited, where, query["trace"], number)
     else:
         if "document" not in query:
             raise InputError("No document was named.", hint="Give ?document=…&start=…&end=….")
-        document, check = query["document"], query.get("check", "")
+        document, check, release = query["document"], query.get("check", ""), query.get("release")
         start, end = _number(query, "start", 0), _number(query, "end", 0)
-    kb, found = find_document(where, document)
-    return render(request, "source.html", opened(where.app.name, kb, document, found, start, end, check))
+    # A release that is not here any more cannot show its text; the one that is says if it changed.
+    staff = where.desk.staff
+    runner = staff.of(release) or staff.choose(caller(request))
+    kb, found = await runner.document(document)
+    return render(request, "source.html", opened(where.name, kb, document, found, start, end, check))
 
 
 def _number(query: Mapping[str, str], name: str, default: int | None = None) -> int:
@@ -79,33 +77,16 @@ def _number(query: Mapping[str, str], name: str, default: int | None = None) -> 
     return int(text)
 
 
-def _cited(where: Site, trace_id: str, number: int) -> tuple[str, int, int, str]:
+def _cited(where: Site, trace_id: str, number: int) -> tuple[str, int, int, str, str | None]:
     trace = find_trace(where, trace_id)
     output = trace.output if isinstance(trace.output, Mapping) else {}
     for item in output.get("citations") or ():
         if isinstance(item, Mapping) and item.get("number") == number:
             text = str(item.get("text", ""))
-            return str(item["document"]), int(item["start"]), int(item["end"]), fingerprint(text)
+            place = str(item["document"]), int(item["start"]), int(item["end"])
+            return *place, fingerprint(text), trace.subject.get("release")
     raise NotFound(
         f"The run {trace_id!r} has no source {number}.", hint=f"See /traces/{trace_id} for what it has."
-    )
-
-
-def find_document(where: Site, document: str) -> tuple[str, Document]:
-    """A stored document of the application's own knowledge bases, and of no others."""
-    with bindings.use(where.app.bindings()):
-        for handle in where.app.handles:
-            if not isinstance(handle, KnowledgeBase):
-                continue
-            try:
-                found = handle.get(document)
-            except NotFound:
-                continue  # declared, but nothing was ingested yet
-            if found is not None:
-                return handle.name, found
-    raise NotFound(
-        f"There is no document {document!r} in the knowledge bases of {where.app.name}.",
-        hint="It may have been removed since it was cited.",
     )
 
 
@@ -206,7 +187,7 @@ class TracePage:
 def find_trace(where: Site, trace_id: str) -> Trace:
     """A run of this application; other applications of the project keep theirs to themselves."""
     trace = where.ledger.trace(trace_id) if trace_id else None
-    if trace is None or trace.subject.get("app") != where.app.name:
+    if trace is None or trace.subject.get("app") != where.name:
         raise NotFound(f"There is no run {trace_id!r}.", hint="See /traces for those there are.")
     return trace
 
@@ -236,9 +217,9 @@ def _traces(request: Request) -> Response:
     where = site(request)
     search = request.query_params.get("search", "").strip()[:200]
     before = request.query_params.get("before") or None
-    rows = where.ledger.traces(limit=PER_PAGE + 1, before=before, app=where.app.name, text=search or None)
+    rows = where.ledger.traces(limit=PER_PAGE + 1, before=before, app=where.name, text=search or None)
     page = TracesPage(
-        app=where.app.name,
+        app=where.name,
         rows=tuple(rows[:PER_PAGE]),
         enabled=where.ledger.enabled,
         search=search,
@@ -263,7 +244,7 @@ def _trace(request: Request) -> Response:
     }
     asked = next((name for name, value in found.inputs.items() if isinstance(value, str) and value), None)
     page = TracePage(
-        app=where.app.name,
+        app=where.name,
         trace=found,
         asked=str(found.inputs[asked]) if asked is not None else "",
         others={n: v for n, v in found.inputs.items() if n != asked and v not in (None, "", [], {})},

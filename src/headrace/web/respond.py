@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from headrace.errors import Cancelled, HeadraceError, InputError, Overloaded
+from headrace.ops.wire import ApplicationFailed
 from headrace.types import Event, to_json
 
 log = logging.getLogger("headrace.web")
@@ -44,7 +45,10 @@ def describe(error: BaseException, *, openly: bool) -> tuple[int, dict[str, Any]
         code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "refused")
         hint = "GET /openapi.json lists what there is." if error.status_code in (404, 405) else ""
         return error.status_code, {"code": code, "message": str(error.detail), "hint": hint}
-    shown = f"{type(error).__name__}: {error}" if openly else type(error).__name__
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, ApplicationFailed):  # in another process, where its class is known
+        name, text = error.name, error.text
+    shown = f"{name}: {text}" if openly else name
     return 500, {
         "code": "application-failed",
         "message": f"The application failed: {shown}",
@@ -151,13 +155,19 @@ def sse(name: str | None, data: Any) -> str:
     return (f"event: {name}\n" if name else "") + f"data: {text}\n\n"
 
 
+def release_header(release: str | None) -> dict[str, str]:
+    """Which release answered; nothing where an application is served that is no release."""
+    return {} if release is None else {"x-headrace-release": release}
+
+
 class EventStream(Response):
     """Server-sent events. Closes the generator, which cancels the run, when the client goes."""
 
-    def __init__(self, chunks: AsyncGenerator[str, None]) -> None:
-        super().__init__(
-            media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-        )
+    def __init__(
+        self, chunks: AsyncGenerator[str, None], *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        fixed = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(media_type="text/event-stream", headers={**fixed, **(headers or {})})
         del self.headers["content-length"]
         self.chunks = chunks
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.errors import Forbidden, HeadraceError, TooLarge, Untrusted
 from headrace.network import is_loopback
-from headrace.ops.serve import Caller
+from headrace.ops.running import Caller
 from headrace.web.respond import error_response, log, wants_html
 from headrace.web.site import Site
 

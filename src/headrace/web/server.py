@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,14 +19,12 @@ from starlette.staticfiles import StaticFiles
 from headrace.errors import HeadraceError, SettingsError, StateError
 from headrace.network import is_loopback
 from headrace.ops.metrics import Metrics
+from headrace.ops.running import Staff
 from headrace.ops.serve import Desk
 from headrace.settings import Settings, environment
 from headrace.web import api, openai, pages, records
 from headrace.web.security import Door
 from headrace.web.site import HERE, Site
-
-if TYPE_CHECKING:
-    from headrace.flows.app import App
 
 SHORTEST_KEY = 16
 
@@ -54,19 +51,19 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
 )
 
 
-def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
-    """The web application for one application. ``key`` None asks for none: only for loopback."""
+def create_app(name: str, staff: Staff, settings: Settings, *, key: str | None) -> Starlette:
+    """The web application for what ``staff`` runs. ``key`` None asks for none: only for loopback."""
     limits = settings.serve
     metrics = Metrics()
     desk = Desk(
-        app,
+        staff,
         concurrency=limits.concurrency,
         queue=limits.queue,
         wait=limits.wait,
         timeout=limits.timeout,
         metrics=metrics,
     )
-    site = Site(app=app, settings=settings, key=key, desk=desk, metrics=metrics)
+    site = Site(name=name, settings=settings, key=key, desk=desk, metrics=metrics)
     routes: list[BaseRoute] = [
         Route(path, endpoint, methods=list(methods)) for path, endpoint, methods in ROUTES
     ]
@@ -79,6 +76,7 @@ def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         opening = asyncio.ensure_future(desk.open())
+        opening.add_done_callback(made.state.opened)
         yield
         opening.cancel()
         await desk.drain(0.0)
@@ -93,6 +91,7 @@ def create_app(app: App, settings: Settings, *, key: str | None) -> Starlette:
         },
     )
     made.state.site = site
+    made.state.opened = lambda opening: None
     return made
 
 
@@ -126,6 +125,7 @@ class Server(uvicorn.Server):
         self.desk = desk
         self.drain = drain
         self.forced = False
+        self.failed: BaseException | None = None
         self._draining: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -145,15 +145,24 @@ class Server(uvicorn.Server):
             self.force_exit = True
             self.should_exit = True
 
+    def opened(self, opening: asyncio.Future[None]) -> None:
+        """What is served could not be loaded: the server ends, and ``failed`` says why."""
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            self.failed = error
+            self.forced = True
+            self.should_exit = True
+
     async def _drain(self) -> None:
         await self.desk.drain(self.drain)
         self.should_exit = True
 
 
-def make_server(app: App, settings: Settings, *, key: str | None, started: Callable[[str], None]) -> Server:
+def make_server(
+    name: str, staff: Staff, settings: Settings, *, key: str | None, started: Callable[[str], None]
+) -> Server:
     """A server that is ready to run. ``started`` is told the address once it listens."""
     limits = settings.serve
-    web = create_app(app, settings, key=key)
+    web = create_app(name, staff, settings, key=key)
     config = uvicorn.Config(
         web,
         host=limits.host,
@@ -175,7 +184,9 @@ def make_server(app: App, settings: Settings, *, key: str | None, started: Calla
                 host = f"[{name[0]}]" if ":" in name[0] else name[0]
                 started(f"http://{host}:{name[1]}/")
 
-    return Announcing(config, web.state.site.desk, limits.drain)
+    made = Announcing(config, web.state.site.desk, limits.drain)
+    web.state.opened = made.opened
+    return made
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -203,10 +214,14 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def serve(app: App, settings: Settings, *, started: Callable[[str], None]) -> int:
-    """Serve until a signal; the exit code. 0 after a drain, 1 where a second signal forced it."""
-    server = make_server(app, settings, key=key_for(settings), started=started)
-    app.signature.schema()  # a signature without a schema stops the start, not the first request
+def serve(name: str, staff: Staff, settings: Settings, *, started: Callable[[str], None]) -> int:
+    """Serve until a signal; the exit code. 0 after a drain, 1 where a second signal forced it.
+
+    Raises what made the start fail: an address that is taken, a release that cannot be loaded.
+    """
+    server = make_server(name, staff, settings, key=key_for(settings), started=started)
     door = listen(settings.serve.host, settings.serve.port)
     asyncio.run(server.serve([door]))
+    if server.failed is not None:
+        raise server.failed
     return 1 if server.forced or not server.started else 0

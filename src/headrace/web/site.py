@@ -1,24 +1,24 @@
-"""What all handlers of one server share: the application, its limits, the ledger, the templates."""
+"""What all handlers of one server share: who answers, the limits, the ledger, the templates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from starlette.requests import Request
 
 from headrace import __version__
+from headrace.errors import Overloaded
 from headrace.ops.metrics import Metrics
-from headrace.ops.serve import Caller, Desk
+from headrace.ops.running import Caller, Description
+from headrace.ops.serve import Desk
 from headrace.resources import build
 from headrace.settings import Settings
 from headrace.web import text
 
 if TYPE_CHECKING:
-    from headrace.flows.app import App
     from headrace.ledger.database import Ledger
 
 HERE = Path(__file__).parent
@@ -46,9 +46,12 @@ def _templates() -> jinja2.Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One server. ``key`` None: no key is asked for, which only loopback may do."""
+    """One server, of the project whose ``settings`` these are.
 
-    app: App
+    ``key`` None: no key is asked for, which only loopback may do.
+    """
+
+    name: str
     settings: Settings
     key: str | None
     desk: Desk
@@ -56,13 +59,20 @@ class Site:
     templates: jinja2.Environment = field(default_factory=_templates)
 
     @property
-    def ledger(self) -> Ledger:
-        return build.ledger(self.app.root)
+    def root(self) -> Path:
+        return self.settings.root
 
     @property
-    def schema(self) -> Mapping[str, Any]:
-        """The JSON schema of the application's inputs."""
-        return self.app.signature.schema()
+    def ledger(self) -> Ledger:
+        return build.ledger(self.root)
+
+    @property
+    def app(self) -> Description:
+        """What is served now to most people; while it is being started, only its name is known."""
+        try:
+            return self.desk.staff.description
+        except Overloaded:
+            return Description(name=self.name)
 
 
 def site(request: Request) -> Site:
@@ -70,7 +80,16 @@ def site(request: Request) -> Site:
     return found
 
 
+def app_for(request: Request) -> Description:
+    """The application as this caller gets it: during a canary its form may differ between users."""
+    where = site(request)
+    try:
+        return where.desk.staff.choose(caller(request)).description
+    except Overloaded:
+        return where.app
+
+
 def caller(request: Request) -> Caller:
     """Who asks, as the door middleware established it."""
-    found: Caller = request.state.caller
+    found: Caller = getattr(request.state, "caller", Caller())  # none where the door refused
     return found

@@ -18,6 +18,7 @@ _HOME = {
     **dict.fromkeys(("context",), "headrace.request"),
     **dict.fromkeys(("fingerprint",), "headrace.flows.fingerprint"),
     **dict.fromkeys(("KnowledgeBase", "model"), "headrace.resources.handles"),
+    **dict.fromkeys(("metric",), "headrace.measure.metrics"),
     **dict.fromkeys(("HeadraceError",), "headrace.errors"),
     **dict.fromkeys(
         (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from headrace.flows.load import load as load
     from headrace.flows.run import gather as gather
     from headrace.flows.run import map as map
+    from headrace.measure.metrics import metric as metric
     from headrace.request import context as context
     from headrace.resources.handles import KnowledgeBase as KnowledgeBase
     from headrace.resources.handles import model as model

@@ -15,7 +15,7 @@ ONES = [1.0] * 60 + [0.0] * 40
 
 
 def compared(a: list[float], b: list[float], **settings: object) -> Verdict:
-    return paired(a, b, **{"direction": "higher", "margin": 0.05, **settings})
+    return paired(a, b, **{"direction": "higher", "margin": 0.05, "bounds": (0, 1), **settings})
 
 
 @given(SCORES, st.sampled_from(["mean", "quantile"]), st.floats(0, 0.2))
@@ -137,6 +137,9 @@ def test_latency_is_compared_by_its_median() -> None:
 
 def test_a_constant_that_stays_is_equivalent_a_constant_that_moves_is_not() -> None:
     assert paired([0.0] * 30, [0.0] * 30, direction="lower", margin=9.0, kind="mean").verdict != "better"
+    spent = np.random.default_rng(1).lognormal(-8, 0.5, 60)  # a cost of well under a cent a run
+    assert paired(spent, spent, direction="lower", margin=4e-5).verdict == "equivalent"
+    assert paired(spent * 1.3, spent, direction="lower", margin=4e-5).verdict == "worse"
     fewer = paired([100.0] * 50, [160.0] * 50, direction="lower", margin=10.0)
     assert (fewer.verdict, fewer.difference) == ("better", -60.0)
 

@@ -68,6 +68,7 @@ def paired(
     margin: float,
     kind: Kind = "mean",
     clusters: Sequence[Hashable] | None = None,
+    bounds: tuple[float, float] | None = None,
     q: float = 0.5,
     confidence: float = 0.95,
     seed: int = 0,
@@ -75,8 +76,9 @@ def paired(
     """The verdict on A (first) against B; ``a[i]`` and ``b[i]`` are of the same example.
 
     A pair with None or NaN on either side is left out (``n`` says how many were used). ``margin`` is
-    in the unit of the values. ``clusters``: one label a pair. ``q``: which quantile, for
-    ``kind="quantile"``. Raises InputError for lengths that differ or a negative margin.
+    in the unit of the values. ``clusters``: one label a pair. ``bounds``: the smallest and
+    largest value there can be, (0, 1) for scores and for rates without asking. ``q``: which quantile,
+    for ``kind="quantile"``. Raises InputError for lengths that differ or a negative margin.
     """
     check_confidence(confidence)
     if len(a) != len(b):
@@ -100,7 +102,9 @@ def paired(
     if kind == "quantile":
         difference, low, high, sd, method = _by_quantiles(first, second, groups, q, confidence, seed)
     else:
-        difference, low, high, sd, method = _by_rows(first, second, groups, confidence)
+        difference, low, high, sd, method = _by_rows(
+            first, second, groups, confidence, (0.0, 1.0) if kind == "rate" else bounds
+        )
     enough = n >= LEAST_PAIRS and (groups is None or _kish(groups) >= LEAST_CLUSTERS)
     word: Word = "not enough data"
     if enough and low is not None and high is not None:
@@ -145,12 +149,13 @@ def _needed(n: int, sd: float, margin: float, confidence: float) -> int | None:
 
 
 def _by_rows(
-    a: Floats, b: Floats, groups: Ints | None, confidence: float
+    a: Floats, b: Floats, groups: Ints | None, confidence: float, bounds: tuple[float, float] | None
 ) -> tuple[float, float | None, float | None, float, str]:
     """Difference, low, high, the standard deviation of one row's difference, method."""
     d = a - b
     n = len(d)
-    size = _size(d, a, b)
+    widest = None if bounds is None else bounds[1] - bounds[0]
+    size = _size(d, a, b, widest)
     y = np.concatenate([d, [size, -size]])
     total = n + 2
     variance = float(y.var(ddof=1)) / total
@@ -171,25 +176,21 @@ def _by_rows(
     half = normal.t(0.5 + confidence / 2, freedom) * math.sqrt(variance)
     difference = float(d.mean())
     low, high = min(centre - half, difference), max(centre + half, difference)
-    if _between_0_and_1(a, b):
-        low, high = max(low, -1.0), min(high, 1.0)
+    if widest is not None:
+        low, high = max(low, -widest), min(high, widest)
     method = "paired t, two rows added" + (", clustered" if groups is not None else "")
     return difference, low, high, math.sqrt(variance * total), method
 
 
-def _size(d: Floats, a: Floats, b: Floats) -> float:
+def _size(d: Floats, a: Floats, b: Floats, widest: float | None) -> float:
     """How large a difference of one row is where there is one: the size of the two added rows.
 
     The root mean square of the differences that were seen and of two that were not: as large as can
     be (1 for scores), or as rows differ among themselves. Where only one row differs, by a little,
     that says little about the next one.
     """
-    unseen = 1.0 if _between_0_and_1(a, b) else float(np.concatenate([a, b]).std())
+    unseen = float(np.concatenate([a, b]).std()) if widest is None else widest
     return math.sqrt((float((d**2).sum()) + 2 * unseen**2) / (np.count_nonzero(d) + 2))
-
-
-def _between_0_and_1(a: Floats, b: Floats) -> bool:
-    return bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1)
 
 
 # --------------------------------------------------------------------------- quantiles

@@ -6,6 +6,7 @@ because a setting that silently does nothing is worse than none.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import sys
@@ -99,6 +100,39 @@ class ServeSettings:
     key: str = "HEADRACE_KEY"
 
 
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """``[[release.gates]]``: what a report must show before production moves.
+
+    ``metric`` with ``min``, ``max`` or both (on the metric's interval), or ``relative`` ("not worse"
+    than the live release, paired; ``margin`` in place of the metric's own). ``kind`` narrows to one
+    kind of report, ``report`` to one report by its id.
+    """
+
+    metric: str = ""
+    min: float | None = None
+    max: float | None = None
+    relative: str = ""
+    margin: float | None = None
+    kind: str = ""
+    report: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSettings:
+    """``[release]``: what goes into a release besides its code, and what it must show.
+
+    ``include`` lists globs from the project's root. ``environment`` is ``exact`` (Python and all
+    distributions must be those of the release) or ``any``. ``confidence`` is what all gates keep
+    together.
+    """
+
+    include: tuple[str, ...] = ()
+    environment: str = "exact"
+    confidence: float = 0.95
+    gates: tuple[GateSettings, ...] = ()
+
+
 Policy = Literal["off", "named", "open"]
 
 
@@ -116,6 +150,7 @@ class Settings:
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
+    release: ReleaseSettings = field(default_factory=ReleaseSettings)
 
     @property
     def state(self) -> Path:
@@ -243,7 +278,56 @@ def _read(root: Path, path: Path | None) -> Settings:
         ),
         ledger=_section(LedgerSettings, ledger, f"{path} [ledger]"),
         serve=_section(ServeSettings, data.get("serve", {}), f"{path} [serve]"),
+        release=_release(data.get("release", {}), f"{path} [release]"),
     )
+
+
+def _release(table: Any, where: str) -> ReleaseSettings:
+    """``[release]`` and its ``[[release.gates]]``; a gate that says nothing is an error."""
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"{where} is {table!r}, not a table.", hint="Write it as [release] with keys.")
+    rest = dict(table)
+    listed, include = rest.pop("gates", []), rest.pop("include", [])
+    if not isinstance(include, list) or not all(isinstance(item, str) for item in include):
+        raise SettingsError(
+            f"{where} include = {include!r} is no list of globs.",
+            hint='Write: include = ["data/*.json"]',
+        )
+    if not isinstance(listed, list):
+        raise SettingsError(
+            f"{where} gates is {listed!r}, not a list of tables.",
+            hint="Write each gate as [[release.gates]].",
+        )
+    gates = []
+    for number, item in enumerate(listed, 1):
+        here = f"{where[:-1]}.gates] number {number}"
+        gate = _section(GateSettings, item, here)
+        if not gate.metric:
+            raise SettingsError(f"{here} names no metric.", hint='Add: metric = "answer_f1"')
+        if gate.relative not in ("", "not worse"):
+            raise SettingsError(
+                f"{here} relative = {gate.relative!r} is not known.", hint='Write: relative = "not worse"'
+            )
+        if not gate.relative and gate.min is None and gate.max is None:
+            raise SettingsError(
+                f"{here} ({gate.metric}) demands nothing.",
+                hint='Add min = 0.6, or max = 2.0, or relative = "not worse".',
+            )
+        if gate.relative and (gate.min is not None or gate.max is not None):
+            raise SettingsError(
+                f"{here} ({gate.metric}) is absolute and relative at once.", hint="Write two gates."
+            )
+        gates.append(gate)
+    found = _section(ReleaseSettings, rest, where)
+    if found.environment not in ("exact", "any"):
+        raise SettingsError(
+            f"{where} environment = {found.environment!r} is not known.", hint="Use 'exact' or 'any'."
+        )
+    if not 0.5 <= found.confidence < 1:
+        raise SettingsError(
+            f"{where} confidence = {found.confidence!r} is not between 0.5 and 1.", hint="Use 0.95."
+        )
+    return dataclasses.replace(found, include=tuple(include), gates=tuple(gates))
 
 
 def _section(kind: type[_T], table: Any, where: str) -> _T:

@@ -10,7 +10,7 @@ from headrace.flows.sources import code_files
 
 FILES = {
     "headrace.toml": "",
-    "app.py": "import json, helpers, numpy\nfrom pack import part, VALUE\nfrom lazy_parent.inner import deep\n",
+    "app.py": "import json, helpers\nfrom pack import part, VALUE\nfrom lazy_parent.inner import deep\n",
     "helpers.py": "import os.path\ndef f():\n    import late\n    return late\n",
     "late.py": "",
     "unused.py": "",

@@ -86,7 +86,7 @@ def test_aliases_previous_and_the_way_back(registry: Registry) -> None:
     assert registry.rollback("handbook", who="b").release == one
     assert registry.resolve("handbook@production").id == one
     assert registry.resolve(f"handbook@{two[:12]}").id == two
-    with pytest.raises(NotFound, match="points to no release"):
+    with pytest.raises(NotFound, match="no release 'handbook@canary'"):
         registry.resolve("handbook@canary")
     with pytest.raises(InputError, match="NAME@ALIAS"):
         split("handbook")

@@ -131,7 +131,7 @@ def test_sealed_bindings_refuse_by_name_what_is_not_in_the_manifest() -> None:
     kb = hr.KnowledgeBase("kb")
     kb.add(hr.Document("Some text."))
     held = build.identity(kb)
-    sealed = bindings.SealedBindings(manifest={"knowledge:kb": held}, identify=build.identity)
+    sealed = bindings.SealedBindings(manifest={"knowledge:kb": held}, identify=build.identify)
     with bindings.use(sealed):
         assert kb.search("text", mode="lexical").items
         with pytest.raises(Sealed, match="does not hold the resource 'model:openai:x'"):

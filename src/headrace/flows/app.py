@@ -27,6 +27,7 @@ from headrace.flows import run as rows
 from headrace.flows import waiting
 from headrace.flows.signature import Signature
 from headrace.resources import bindings, build
+from headrace.resources.bindings import Bindings
 from headrace.resources.handles import Handle
 from headrace.settings import FILE, find_root
 from headrace.types import Answer, Event, Release, Trace, Usage, to_json
@@ -75,6 +76,10 @@ class App:
         return f"<App {self.name}{inspect.signature(self.function)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.release is not None:
+            from headrace.flows.sealed import load_release_by_id
+
+            return load_release_by_id, (self.release.id, str(self.root))
         if self.file is None or self.replacements:
             raise UserError(
                 f"The application {self.name!r} cannot be sent to another process: it "
@@ -103,18 +108,30 @@ class App:
         return tuple(found)
 
     def bindings(self) -> bindings.Bindings:
-        """What this application's handles mean: the bindings in force, with its replacements on top."""
+        """What this application's handles mean: the bindings in force, with its replacements on top.
+
+        A release keeps its own, whoever calls it.
+        """
+        if self.release is not None:
+            assert self._bindings is not None
+            return self._bindings
         if not self.replacements:
             return bindings.current()
         if self._bindings is None:
             self._bindings = bindings.current().over(self.replacements)
         return self._bindings
 
+    def seal(self, sealed: Bindings, handles: Sequence[Handle]) -> None:
+        """From now on, resources mean what a release's manifest says (used when one is loaded)."""
+        self._bindings, self._handles = sealed, tuple(handles)
+
     def using(self, replacements: Mapping[Handle, Any]) -> App:
         """The same function with resources changed: ``handbook.using({llm: "openai:gpt-4o-mini"})``.
 
-        A replacement is another handle, a model's name, or a ready object (a Model).
+        A replacement is another handle, a model's name, or a ready object (a Model). Sealed for a release.
         """
+        if self.release is not None:
+            self.bindings().over(replacements)  # says why not
         for handle in replacements:
             if not isinstance(handle, Handle):
                 raise UserError(
@@ -201,7 +218,8 @@ class App:
         resource cannot say about itself is recorded as unavailable (``build.identity``).
         """
         made = fingerprints.fingerprint(self, seen=found.record)
-        subject = {"app": self.name, "release": None, "fingerprint": made.id, "code": made.code}
+        release = self.release.id if self.release is not None else None
+        subject = {"app": self.name, "release": release, "fingerprint": made.id, "code": made.code}
         calls = [span.attributes for span in found.spans if "output_tokens" in span.attributes]
         record: dict[str, Any] = {key: list(values) for key, values in found.record.items()}
         if calls:

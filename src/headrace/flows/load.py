@@ -17,17 +17,28 @@ from headrace.errors import NotFound, UserError
 from headrace.flows.app import App
 from headrace.flows.fingerprint import code_of
 from headrace.resources import bindings
+from headrace.resources.build import registry
 from headrace.resources.handles import Handle
 from headrace.settings import FILE, find_root
 from headrace.settings import load as load_settings
 
 
-def load(target: str | Path) -> App:
+def load(target: str | Path, *, root: str | Path | None = None) -> App:
     """The application behind ``file.py:function``, ``file.py`` (if it has one), or a project folder.
 
-    NotFound says what was looked for and what is there; UserError shows where a file fails.
+    ``NAME@ALIAS`` (staging, production, canary) and ``NAME@ID`` give the one out of that release,
+    sealed: its own code, prompts, settings and knowledge base. ``root`` is the project whose
+    releases are meant, by default the one around the current folder.
+
+    NotFound says what was looked for and what is there; UserError shows where a file fails. For
+    releases also Corrupt (a changed byte) and Sealed (another environment, a resource that is gone).
     """
     text = str(target)
+    if is_release(text):
+        from headrace.flows.sealed import load_release
+
+        project = find_root(Path(root) if root is not None else None)
+        return load_release(registry(project).resolve(text), project)
     path_text, colon, name = text.rpartition(":")
     if not colon or not path_text.endswith(".py"):
         path_text, name = text, ""
@@ -35,11 +46,6 @@ def load(target: str | Path) -> App:
     if path.is_dir():
         return _from_folder(path)
     if not path.is_file():
-        if "@" in text and not path.suffix:
-            raise NotFound(
-                f"There is no release {text!r} in this project.",
-                hint="Load an application from its file: hr.load('app.py:function').",
-            )
         raise NotFound(
             f"There is no application file {path_text!r}.",
             hint="Give file.py:function, or a folder with a headrace.toml.",
@@ -63,6 +69,12 @@ def load(target: str | Path) -> App:
     found = apps[name]
     found._handles = tuple(created)
     return found
+
+
+def is_release(target: str) -> bool:
+    """Whether a target names a release (``NAME@ALIAS``) and no file or folder."""
+    name, at, alias = target.partition("@")
+    return bool(at and name and alias and not {"/", "\\", ":"} & set(target)) and not Path(target).exists()
 
 
 def load_exactly(target: str, code: str) -> App:

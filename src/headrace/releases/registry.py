@@ -191,7 +191,10 @@ class Registry:
         if alias in ALIASES:
             id = self.live(name).at(alias)
             if id is None:
-                raise NotFound(f"{name}@{alias} points to no release.", hint=self._hint(name, alias))
+                raise NotFound(
+                    f"There is no release {target!r}: that alias points nowhere.",
+                    hint=self._hint(name, alias),
+                )
             return self.release(id)
         return self.release(alias, name)
 
@@ -356,12 +359,15 @@ class Registry:
             name=name, alias=alias, release=release, previous=previous, percent=percent, revision=revision
         )
 
-    def rollback(self, name: str, *, who: str, why: str = "") -> Move:
+    def rollback(self, name: str, *, who: str, why: str = "", expected: Live | None = None) -> Move:
         """Undo the last promotion of production: take a running canary away, else bring back the
-        predecessor. Repeated, it walks further back. NotFound where nothing is left to go back to.
+        predecessor. Repeated, it walks further back. NotFound where nothing is left to go back to;
+        Conflict where production is not what ``expected`` says.
         """
         with self._writing() as sql:
             now = _live(sql, name)
+            if expected is not None:
+                _unmoved(expected, now, "production")
             if now.production is None:
                 raise NotFound(
                     f"{name}@production points to no release: there is nothing to roll back.",

@@ -9,21 +9,23 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace import __version__, plugins
-from headrace.errors import HeadraceError, InputError, NotFound, Unavailable
+from headrace.errors import HeadraceError, InputError, NotFound, Sealed, Unavailable
 from headrace.resources import bindings, pool
 from headrace.resources.handles import Handle, KnowledgeBase, ModelHandle
 from headrace.settings import STATE, ModelSettings, Settings, home, load
 from headrace.storage import IngestReport
-from headrace.types import KnowledgeVersion
+from headrace.types import KnowledgeVersion, digest
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
     from headrace.ledger.reports import Reports
     from headrace.protocols import Embedder, Model, Progress, Splitter
+    from headrace.releases.bundle import Bundles
     from headrace.releases.registry import Registry
     from headrace.search.engine import Engine
 
@@ -67,7 +69,8 @@ def open_embedder(settings: Settings, precision: str = "") -> Embedder:
 
 def default_embedder(root: str | Path | None = None) -> Embedder | None:
     """The project's embedder for scoring sentences, None where there are no weights."""
-    settings = load(Path(root) if root else None)
+    place = bindings.current().place()
+    settings = load(Path(root) if root else place.bundle if place else None)
     return open_embedder(settings) if embedder_identity(settings) is not None else None
 
 
@@ -107,11 +110,17 @@ def engine(handle: KnowledgeBase, *, create: bool = False) -> Engine:
     target = bindings.current().resolve(handle)
     if not isinstance(target, KnowledgeBase):
         return target  # type: ignore[no-any-return]  # a ready object took its place
-    return _engine_of(target, create)
+    pinned = bindings.current().sealed and target.follow == "release"
+    if create and pinned:
+        raise Sealed(
+            f"The knowledge base {target.name!r} of a release is never written to.",
+            hint="Write to the project's: headrace ingest. The next release takes its contents.",
+        )
+    return _engine_of(target, create, pinned=pinned)
 
 
-def _engine_of(target: KnowledgeBase, create: bool = False) -> Engine:
-    """The opened knowledge base, whatever the bindings say."""
+def _engine_of(target: KnowledgeBase, create: bool = False, *, pinned: bool = False) -> Engine:
+    """The opened knowledge base, whatever the bindings say; ``pinned`` ones only for reading."""
     folder = target.folder
     if not create and not (folder / "kb.sqlite").is_file():
         names = known_knowledge_bases(target.root)
@@ -123,10 +132,10 @@ def _engine_of(target: KnowledgeBase, create: bool = False) -> Engine:
             + f"Make it with: headrace ingest PATH --kb {target.name}",
         )
     key = ("engine", str(folder))
-    found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create)))
+    found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create, pinned)))
     if found.file != _file(folder):  # removed or replaced since it was opened
         pool.forget(key, found)
-        found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create)))
+        found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create, pinned)))
     return found.engine
 
 
@@ -149,7 +158,7 @@ def _file(folder: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _open_engine(handle: KnowledgeBase, folder: Path, create: bool) -> Engine:
+def _open_engine(handle: KnowledgeBase, folder: Path, create: bool, pinned: bool) -> Engine:
     from headrace.search.engine import Engine
 
     settings = load(Path(handle.root))
@@ -164,7 +173,7 @@ def _open_engine(handle: KnowledgeBase, folder: Path, create: bool) -> Engine:
         name=handle.name,
         create=create,
         embedder=embed if identity is not None else None,
-        splitter=lambda: splitter(settings, embed() if identity is not None else None),
+        splitter=None if pinned else lambda: splitter(settings, embed() if identity is not None else None),
         identity=(lambda: identity) if identity is not None else None,
     )
 
@@ -256,7 +265,10 @@ def _model_settings(handle: ModelHandle, settings: Settings) -> tuple[str, str, 
 
 def model_is_configured(handle: ModelHandle) -> bool:
     """Whether something stands behind the handle."""
-    target = bindings.current().replacements.get(handle, handle)
+    held = bindings.current().held(handle)
+    if held is not None:  # a release does what it did: quotes where it quoted, and never instead of a model
+        return "unavailable" not in held
+    target = bindings.current().target(handle)
     if isinstance(target, str):
         target = ModelHandle(target, root=handle.root)
     if not isinstance(target, ModelHandle):
@@ -282,10 +294,37 @@ def _model_of(target: ModelHandle) -> Model:
     named = _model_settings(target, settings)
     if named is None:
         raise _unavailable(target)
-    provider, name, found = named
+    provider, name, found = _here(*named, target, settings)
     factory = plugins.get("models", provider)
     key = ("model", provider, name, repr(found), target.root, settings.network)
     return pool.get(key, lambda: factory(name, found, policy=settings.network, root=Path(target.root)))  # type: ignore[no-any-return]
+
+
+def _here(
+    provider: str, name: str, found: ModelSettings, handle: ModelHandle, settings: Settings
+) -> tuple[str, str, ModelSettings]:
+    """The same model as this environment reaches it: address, key and patience may be the project's own.
+
+    Only for releases, whose settings travel with them.
+    """
+    place = bindings.current().place()
+    if place is None:
+        return provider, name, found
+    table = handle.specification if handle.specification != "auto" else settings.default_model
+    theirs = load(place.project).models.get(table) or load(place.project).models.get(table.partition(":")[0])
+    if theirs is None or theirs.provider != provider:
+        return provider, name, found
+    return (
+        provider,
+        name,
+        replace(
+            found,
+            url=theirs.url or found.url,
+            key=theirs.key or found.key,
+            timeout=theirs.timeout,
+            retries=theirs.retries,
+        ),
+    )
 
 
 def _unavailable(handle: ModelHandle) -> Unavailable:
@@ -318,6 +357,41 @@ def registry(root: str | Path) -> Registry:
     return pool.get(("registry", str(folder)), lambda: Registry(folder))
 
 
+def bundles(root: str | Path) -> Bundles:
+    """The files of a project's releases."""
+    from headrace.releases.bundle import Bundles
+
+    return Bundles(Path(root).absolute() / STATE / "releases")
+
+
+def require_embedder(handle: Handle | None, released: Mapping[str, Any], key: str) -> None:
+    """Raise Sealed unless the embedder that a knowledge base was released with is here; loads nothing."""
+    if not isinstance(handle, KnowledgeBase):
+        return
+    settings = load(Path(handle.root))
+    precision = settings.embedder.precision or _precision_of(handle.folder)
+    try:
+        found = embedder_identity(settings, precision)
+    except HeadraceError as error:
+        raise Sealed(
+            f"The embedding model of {key!r} cannot be opened here: {error.message}", hint=error.hint
+        ) from error
+    if found is None:
+        raise Sealed(
+            f"The embedding model of {key!r} ({released.get('name')}, {released.get('precision')}) is gone:"
+            " without it this release would search by words alone.",
+            hint="Install it again; `headrace doctor` says where it is looked for.",
+        )
+    differ = sorted(
+        k for k in {*found, *released} - {"name"} if digest([found.get(k)]) != digest([released.get(k)])
+    )
+    if differ:
+        raise Sealed(
+            f"The embedding model of {key!r} is not the one that was released: {', '.join(differ)} differ.",
+            hint="Put the first one back, or make a new release.",
+        )
+
+
 def reports(root: str | Path) -> Reports:
     """The reports of a project."""
     from headrace.ledger.reports import Reports
@@ -329,13 +403,25 @@ def reports(root: str | Path) -> Reports:
 
 
 def identity(handle: Handle) -> Mapping[str, Any]:
-    """What a handle stands for now: contents for knowledge bases, weights or a claim for models."""
-    target = bindings.current().replacements.get(handle, handle)
+    """What a handle stands for now: contents for knowledge bases, weights or a claim for models.
+
+    In a release, what its manifest says: it was compared when the release was loaded.
+    """
+    found = bindings.current()
+    held = found.held(handle)
+    if held is not None and held.get("follow") != "latest":
+        return held
+    target = found.target(handle)
     if isinstance(target, str) and isinstance(handle, ModelHandle):
         target = ModelHandle(target, root=handle.root)
+    return identify(target)
+
+
+def identify(target: Any) -> Mapping[str, Any]:
+    """The identity of a handle, or of the object that took its place, looked at now."""
     if isinstance(target, KnowledgeBase):
         try:
-            opened = _engine_of(target)
+            opened = _engine_of(target, pinned=bindings.current().sealed and target.follow == "release")
             seen = opened.version()
             embedder, splitter = _whole(opened, seen)
         except NotFound:

@@ -98,6 +98,14 @@ class KnowledgeBase(Handle):
             )
         super().__init__("knowledge", text, json.dumps({"folder": str(folder), "follow": follow}), str(base))
 
+    @classmethod
+    def at(cls, folder: Path, *, name: str, root: Path, follow: str = "release") -> KnowledgeBase:
+        """One that lies where no name leads to: a release's, inside its bundle."""
+        made = cls.__new__(cls)
+        specification = json.dumps({"folder": str(folder), "follow": follow})
+        Handle.__init__(made, "knowledge", name, specification, str(root))
+        return made
+
     @property
     def folder(self) -> Path:
         """Where it lies. It may not exist yet."""

@@ -116,10 +116,20 @@ class App:
             assert self._bindings is not None
             return self._bindings
         if not self.replacements:
-            return bindings.current()
+            found = bindings.current()
+            if found is not bindings.DEFAULT:
+                return found
+            if self._bindings is None:
+                self._bindings = Bindings()  # its own, to know what it opens
+            return self._bindings
         if self._bindings is None:
             self._bindings = bindings.current().over(self.replacements)
         return self._bindings
+
+    @property
+    def opened(self) -> tuple[Handle, ...]:
+        """The handles that its runs in this process have used, in order of first use."""
+        return self._bindings.recorded if self._bindings is not None else ()
 
     def seal(self, sealed: Bindings, handles: Sequence[Handle]) -> None:
         """From now on, resources mean what a release's manifest says (used when one is loaded)."""

@@ -118,26 +118,14 @@ class Bundles:
         if target.is_dir():
             return target
         assert manifests.id_of(text) == id, "a manifest under another id"
-        folder = self.temporary()
         manifest = manifests.parse(text.encode("utf-8", "surrogatepass"), f"The manifest of {id[:12]}")
-        made: set[Path] = {folder}
-        for name, sha256, size in manifests.files(manifest):
-            checkpoint()
-            path = folder / name
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
-            source = self.object(sha256)
-            if not self.has(Stored(sha256, size)):
-                raise Corrupt(f"The object {str(source)!r} ({name}) is missing or cut off.")
-            try:
-                os.link(source, path)
-            except OSError:
-                copied(source, path)
-        folder.mkdir(exist_ok=True)
-        (folder / manifests.FILE).write_bytes(text.encode("utf-8", "surrogatepass"))
-        for parent in made:
-            sync_folder(parent)
+        folder = self.temporary()
+        folder.mkdir()
+        try:
+            self._fill(folder, manifest, text)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self.bundles.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, target)
@@ -147,6 +135,27 @@ class Bundles:
             shutil.rmtree(folder)
         sync_folder(self.bundles)
         return target
+
+    def _fill(self, folder: Path, manifest: Mapping[str, Any], text: str) -> None:
+        made: set[Path] = {folder}
+        for name, sha256, size in manifests.files(manifest):
+            checkpoint()
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.update(parent for parent in path.parents if parent.is_relative_to(folder))
+            source = self.object(sha256)
+            if not self.has(Stored(sha256, size)):
+                raise Corrupt(
+                    f"The object {str(source)!r} ({name}) is missing or cut off.",
+                    hint="Release again: it is stored anew.",
+                )
+            try:
+                os.link(source, path)
+            except OSError:  # no links here, or too many of one file
+                copied(source, path)
+        (folder / manifests.FILE).write_bytes(text.encode("utf-8", "surrogatepass"))
+        for parent in made:
+            sync_folder(parent)
 
     def manifest(self, id: str) -> dict[str, Any]:
         """The manifest of a release, its hash checked. Corrupt names the file."""

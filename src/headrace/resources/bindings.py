@@ -178,8 +178,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 70 else text[:67] + "…"
 
 
-_default = Bindings()
-_current: ContextVar[Bindings] = ContextVar("headrace_bindings", default=_default)
+DEFAULT = Bindings()
+_current: ContextVar[Bindings] = ContextVar("headrace_bindings", default=DEFAULT)
 
 
 def current() -> Bindings:

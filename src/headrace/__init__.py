@@ -19,6 +19,8 @@ _HOME = {
     **dict.fromkeys(("fingerprint",), "headrace.flows.fingerprint"),
     **dict.fromkeys(("KnowledgeBase", "model"), "headrace.resources.handles"),
     **dict.fromkeys(("metric",), "headrace.measure.metrics"),
+    **dict.fromkeys(("evaluate",), "headrace.evaluation.evaluate"),
+    **dict.fromkeys(("compare",), "headrace.evaluation.compare"),
     **dict.fromkeys(("HeadraceError",), "headrace.errors"),
     **dict.fromkeys(
         (
@@ -52,6 +54,8 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from headrace.errors import HeadraceError as HeadraceError
+    from headrace.evaluation.compare import compare as compare
+    from headrace.evaluation.evaluate import evaluate as evaluate
     from headrace.flows.answer import answer as answer
     from headrace.flows.app import App as App
     from headrace.flows.app import app as app

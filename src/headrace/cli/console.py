@@ -145,3 +145,43 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
             bar.update(task, completed=done, total=total, description=f"{title} {what[-24:]}")
 
         yield update
+
+
+@contextmanager
+def counted(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
+    """A bar over things counted, with their rate and the time left, on standard error; None where
+    nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+
+        def update(done: int, total: int | None, what: str) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update

@@ -1,0 +1,242 @@
+"""The results of rows on disk, by application and inputs: what makes running many rows resumable.
+
+A row is here once it is finished, and marked as begun before; a process that is killed leaves the
+marks of the rows that were in flight, so that the next one can say which it computes again. It is a
+cache: whoever removes the file loses time, nothing else. What a row holds is decided in ``rows.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import Corrupt, DiskFull, NewerVersion, StateError
+
+APPLICATION_ID = 0x4852524A  # "HRRJ"
+FORMAT = 1
+KEEP_DAYS = 30.0
+BUSY_SECONDS = 10.0
+
+_TABLES = (
+    "CREATE TABLE rows (subject TEXT, inputs TEXT, at REAL NOT NULL, body BLOB NOT NULL, "
+    "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
+    "CREATE INDEX rows_by_time ON rows (at)",
+    "CREATE TABLE begun (subject TEXT, inputs TEXT, at REAL NOT NULL, "
+    "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
+)
+
+
+class Journal:
+    """Finished rows of one project. Safe to share between threads and among processes.
+
+    A row that :meth:`write` was given outlives the process when the call returns; the power failing
+    can cost the last seconds, and the file stays sound (WAL, ``synchronous=NORMAL``).
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: list[_Change] = []
+        self._guard = threading.Lock()
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = not path.exists()
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(new)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _prepare(self, new: bool) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if new:
+            os.chmod(self.path, 0o600)  # it holds what was asked and what was answered
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if (
+                owner == 0
+                and version == 0
+                and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            ):
+                for statement in _TABLES:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            elif owner != APPLICATION_ID:
+                raise self._damaged("it is a database of something else")
+            elif version > FORMAT:
+                raise NewerVersion(
+                    f"{str(self.path)!r} has format {version}; this Headrace knows formats up to {FORMAT}.",
+                    hint="Use the newer Headrace, or remove the file: it is a cache.",
+                )
+            connection.execute("DELETE FROM rows WHERE at < ?", (self._clock() - KEEP_DAYS * 86400,))
+            connection.execute("DELETE FROM begun WHERE at < ?", (self._clock() - KEEP_DAYS * 86400,))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        connection.execute("PRAGMA incremental_vacuum(1000)")
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, subject: str, inputs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The finished rows of ``subject`` among these inputs (digests)."""
+        found: dict[str, dict[str, Any]] = {}
+        with self._explained(), self._lock:
+            for some in _parts(inputs):
+                marks = ",".join("?" * len(some))
+                for key, body in self._connection.execute(
+                    f"SELECT inputs, body FROM rows WHERE subject = ? AND inputs IN ({marks})",
+                    (subject, *some),
+                ):
+                    found[key] = _unpacked(body)
+        return found
+
+    def begun(self, subject: str) -> set[str]:
+        """Inputs of rows that were begun and never finished: in flight when a process was killed."""
+        with self._explained(), self._lock:
+            rows = self._connection.execute("SELECT inputs FROM begun WHERE subject = ?", (subject,))
+            return {key for (key,) in rows}
+
+    # ------------------------------------------------------------------ writing
+
+    def write(
+        self,
+        subject: str,
+        *,
+        done: str | None = None,
+        body: Mapping[str, Any] | None = None,
+        begin: str | None = None,
+    ) -> None:
+        """Finish the row ``done`` (``body`` None: without a result) and mark ``begin``, in one commit.
+
+        Threads that arrive while another one commits share the next commit.
+        """
+        packed = None if body is None else _packed(body)
+        change = _Change(subject, done, packed, begin, self._clock())
+        with self._guard:
+            self._waiting.append(change)
+        with self._lock:
+            if change.committed:  # whoever held the lock before took it along
+                return
+            with self._guard:
+                changes, self._waiting = self._waiting, []
+            try:
+                self._commit(changes)
+            except BaseException as error:
+                for other in changes:
+                    if other is not change:
+                        other.error = error
+                        other.committed = True
+                raise
+            for other in changes:
+                other.committed = True
+        if change.error is not None:
+            raise change.error
+
+    def forget(self, subject: str, inputs: Sequence[str]) -> None:
+        """Drop rows, finished or begun."""
+        with self._explained(), self._lock:
+            for some in _parts(inputs):
+                marks = ",".join("?" * len(some))
+                for name in ("rows", "begun"):
+                    self._connection.execute(
+                        f"DELETE FROM {name} WHERE subject = ? AND inputs IN ({marks})", (subject, *some)
+                    )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _commit(self, changes: Sequence[_Change]) -> None:
+        connection = self._connection
+        with self._explained():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for change in changes:
+                    if change.body is not None:
+                        connection.execute(
+                            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)",
+                            (change.subject, change.done, change.at, change.body),
+                        )
+                    if change.done is not None:
+                        connection.execute(
+                            "DELETE FROM begun WHERE subject = ? AND inputs = ?",
+                            (change.subject, change.done),
+                        )
+                    if change.begin is not None:
+                        connection.execute(
+                            "INSERT OR REPLACE INTO begun VALUES (?, ?, ?)",
+                            (change.subject, change.begin, change.at),
+                        )
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    # ------------------------------------------------------------------ errors
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._damaged(str(error)) from error
+            if code == sqlite3.SQLITE_FULL:
+                raise DiskFull(f"{str(self.path)!r} could not grow: {error}.") from error
+            raise StateError(
+                f"{str(self.path)!r} cannot be used: {error}.",
+                hint="Check that its folder exists, is writable and is on a local disk.",
+            ) from error
+
+    def _damaged(self, what: str) -> Corrupt:
+        return Corrupt(
+            f"{str(self.path)!r}, which keeps the results of rows, is damaged: {what}.",
+            hint="Remove the file (and its -wal): it is a cache, rows are computed again.",
+        )
+
+
+class _Change:
+    """What one thread wants written; ``committed`` is set under the journal's lock."""
+
+    __slots__ = ("at", "begin", "body", "committed", "done", "error", "subject")
+
+    def __init__(
+        self, subject: str, done: str | None, body: bytes | None, begin: str | None, at: float
+    ) -> None:
+        self.subject, self.done, self.body, self.begin, self.at = subject, done, body, begin, at
+        self.committed = False
+        self.error: BaseException | None = None
+
+
+def _parts(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
+
+
+def _packed(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def _unpacked(body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
+    return found

@@ -61,11 +61,12 @@ def serve(
         need(module, extra="serve", for_what="headrace serve")
     if reload:
         return _reloading()
+    from headrace.flows.load import is_release
     from headrace.ops.running import Staff, Threads, describe
     from headrace.web.server import serve as run
 
     staff: Staff
-    if target is not None and is_alias(target):
+    if target is not None and is_release(target):
         if kb_name is not None or model is not None:
             raise click.UsageError("A release has its knowledge base and its model: leave --kb and --model.")
         settings = load()
@@ -88,13 +89,6 @@ def serve(
         say(f"{name} is at {url}  (stop with Ctrl-C)")
 
     return run(name, staff, replace(settings, serve=chosen), started=started)
-
-
-def is_alias(target: str) -> bool:
-    """Whether it is NAME@ALIAS and no file or folder of that name."""
-    from pathlib import Path
-
-    return "@" in target and "/" not in target and not Path(target).exists()
 
 
 def _by_alias(target: str, settings: Settings) -> tuple[str, Router]:

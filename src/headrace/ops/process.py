@@ -143,7 +143,7 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         line = self._starting = _Line(loop, process, self.target)
         await loop.create_connection(lambda: line, sock=ours)
-        line.send({"op": "load", "target": self.target, "size": self.size})
+        line.send({"op": "load", "target": self.target, "root": str(self.root), "size": self.size})
         return line
 
     async def close(self, seconds: float) -> None:

@@ -46,7 +46,7 @@ class Worker:
         if not first:
             return 0
         try:
-            self.threads = Threads(load(first["target"]), first["size"])
+            self.threads = Threads(load(first["target"], root=first["root"]), first["size"])
             description = to_json(self.threads.description)
         except Exception as error:  # noqa: BLE001 - handed to the parent, who says it
             self.send({"op": "failed", "error": wire.error_to_json(error)})

@@ -126,4 +126,4 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """What this server offers, as OpenAPI 3.1."""
-    return JSONResponse(describe_api(app_for(request), secured=site(request).key is not None))
+    return JSONResponse(describe_api(app_for(request), secured=site(request).gate.asks))

@@ -24,11 +24,24 @@ _ERROR = {
 }
 _REFUSALS = {
     "401": "The key is missing or wrong",
+    "403": "The key was not made for this",
     "413": "The request is too large",
     "422": "A field does not fit",
     "429": "No place left; see Retry-After",
     "503": "Waited too long, starting or draining; see Retry-After",
     "504": "Ran too long and was stopped",
+}
+
+
+_RELEASE = {
+    "description": "The release that answered; absent where an application is served that is no release.",
+    "schema": {"type": "string"},
+}
+_USER = {
+    "name": "X-Headrace-User",
+    "in": "header",
+    "description": "Who asks. During a canary, the same user always gets the same release.",
+    "schema": {"type": "string", "maxLength": 200},
 }
 
 
@@ -57,12 +70,16 @@ def _operation(
     answer: Any = None,
     media: str = "application/json",
     status: str = "200",
+    released: bool = False,
 ) -> dict[str, Any]:
     content = {media: {"schema": answer}} if answer is not None else {"text/plain": {}}
     made: dict[str, Any] = {
         "summary": summary,
         "responses": {status: {"description": "Done", "content": content}},
     }
+    if released:
+        made["responses"][status]["headers"] = {"X-Headrace-Release": _RELEASE}
+        made["parameters"] = [_USER]
     if body is not None:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
         made["responses"] |= {
@@ -110,17 +127,20 @@ def describe_api(app: Description, *, secured: bool = False) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": app.name, "version": __version__, "description": app.doc},
         "paths": {
-            f"{base}/invoke": {"post": _operation(f"Run {app.name}", body=inputs, answer=invoked)},
+            f"{base}/invoke": {
+                "post": _operation(f"Run {app.name}", body=inputs, answer=invoked, released=True)
+            },
             f"{base}/stream": {
                 "post": _operation(
                     f"Run {app.name}; events step, delta, answer, error",
                     body=inputs,
                     answer={"type": "string"},
                     media="text/event-stream",
+                    released=True,
                 )
             },
             "/v1/chat/completions": {
-                "post": _operation("The same, for OpenAI clients", body=chat, answer=anything)
+                "post": _operation("The same, for OpenAI clients", body=chat, answer=anything, released=True)
             },
             "/v1/models": {"get": _operation("The application, as a model", answer=anything)},
             "/feedback": {
@@ -134,6 +154,15 @@ def describe_api(app: Description, *, secured: bool = False) -> dict[str, Any]:
         },
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of `headrace keys create`, with the scopes invoke, feedback, "
+                    "read or admin; or the one in the server's environment.",
+                }
+            },
         },
+        # Without a key where none was made, which only loopback may do.
+        "security": [{"key": []}] if secured else [],
     }

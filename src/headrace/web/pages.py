@@ -106,7 +106,7 @@ def _html(request: Request, template: str, context: Any) -> str:
     """The footer names the release that this visitor is served."""
     where = site(request)
     found = where.templates.get_template(template)
-    return found.render(page=context, app=where.name, key=where.key, served=app_for(request))
+    return found.render(page=context, app=where.name, served=app_for(request))
 
 
 def error_page(request: Request, error: BaseException) -> Response:
@@ -237,17 +237,18 @@ async def sign_in(request: Request) -> Response:
     sent = await form_body(request)
     target = _local((sent.get("next") or ["/"])[-1])
     given = (sent.get("key") or [""])[-1].strip()
-    if where.key is not None and not security.same_key(given, where.key):
+    key = where.gate.admit(given) if where.gate.asks else None
+    if where.gate.asks and key is None:
         problem = Problem(
             code="forbidden",
-            message="That is not the key.",
-            hint=f"It is what {where.settings.serve.key} is set to on the server.",
+            message="That is not a key of this server.",
+            hint="Whoever runs this server has one: headrace keys create NAME.",
         )
         page = SignInPage(app=where.name, next=target, problem=problem)
         return render(request, "sign_in.html", page, 401)
     response = RedirectResponse(target, status_code=303)
-    if where.key is not None:
-        value = security.make_pass(where.key, time.time())
+    if key is not None:
+        value = where.gate.make_pass(key, time.time())
         response.headers.append("set-cookie", security.cookie(security.PASS, value, request.url.scheme))
     return response
 

@@ -88,7 +88,7 @@ def error_response(request: Request, error: BaseException) -> Response:
 
 def is_open(request: Request) -> bool:
     """Whether this server asks for no key: then the developer is the one who looks."""
-    return request.app.state.site.key is None if "app" in request.scope else False
+    return not request.app.state.site.gate.asks if "app" in request.scope else False
 
 
 # --------------------------------------------------------------------------- reading

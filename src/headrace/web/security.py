@@ -1,7 +1,8 @@
 """The door: who may come in, from where, with how much, and what every response says about safety.
 
 One ASGI middleware in front of everything. Checks, in this order: the Host header (DNS
-rebinding), the origin of what a browser sends (forged requests), the key, the size of the body.
+rebinding), the origin of what a browser sends (forged requests), the size of the body, the key and
+what it is for. The keys themselves are kept by ``ops/keys.py``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.errors import Forbidden, HeadraceError, TooLarge, Untrusted
+from headrace.errors import Forbidden, HeadraceError, OutOfScope, TooLarge, Untrusted
 from headrace.network import is_loopback
+from headrace.ops.keys import Key, Keys, pass_secret
 from headrace.ops.running import Caller
 from headrace.web.respond import error_response, log, wants_html
 from headrace.web.site import Site
@@ -28,6 +30,13 @@ SESSION = "headrace_session"
 PASS = "headrace_pass"
 PASS_SECONDS = 30 * 86400
 OPEN = ("/livez", "/readyz", "/sign-in", "/sign-in.json")
+# What a key must have been made for. Everything else is ``read`` to look at, ``admin`` to change.
+NEEDS = {
+    "/": "invoke",
+    "/index.json": "invoke",
+    "/feedback": "feedback",
+    "/openapi.json": "",  # any good key
+}
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -44,9 +53,64 @@ HEADERS = {
 }
 
 
-def make_pass(key: str, now: float) -> str:
-    """A signed pass for a browser that has shown the key: ``expiry.nonce.signature``."""
-    body = f"{int(now) + PASS_SECONDS}.{secrets.token_hex(8)}"
+def scope_for(method: str, path: str) -> str:
+    """The scope that a request needs; "" where any good key will do."""
+    if path.startswith("/v1/"):
+        return "invoke"
+    return NEEDS.get(path, "read" if method in ("GET", "HEAD", "OPTIONS") else "admin")
+
+
+class Gate:
+    """Which keys open the server: the one of the environment, and those of ``headrace keys``.
+
+    ``must``: a key is asked for even where none was made (any address but loopback).
+    """
+
+    def __init__(self, key: str | None, keys: Keys | None = None, *, must: bool = False) -> None:
+        self._key = key
+        self._keys = keys
+        self._must = must
+
+    @property
+    def asks(self) -> bool:
+        """Whether a key is asked for."""
+        return self._must or self._key is not None or (self._keys is not None and self._keys.any)
+
+    def admit(self, token: str) -> Key | None:
+        """Whose key this is; None where it is nobody's."""
+        if self._key is not None and same_key(token, self._key):
+            return _OF_THE_ENVIRONMENT
+        return self._keys.check(token) if self._keys is not None else None
+
+    def make_pass(self, key: Key, now: float) -> str:
+        """A pass for a browser that has shown this key."""
+        return make_pass(self._secret(key.id), now, key.id)
+
+    def admit_pass(self, text: str, now: float) -> Key | None:
+        """Whose pass this is. It ends with its key."""
+        parts = text.split(".")
+        if len(parts) != 4:
+            return None
+        if parts[2] == _OF_THE_ENVIRONMENT.id:
+            key = _OF_THE_ENVIRONMENT if self._key is not None else None
+        else:
+            key = self._keys.get(parts[2]) if self._keys is not None else None
+        return key if key is not None and pass_is_good(self._secret(key.id), text, now) else None
+
+    def _secret(self, id: str) -> str:
+        if id == _OF_THE_ENVIRONMENT.id:
+            assert self._key is not None
+            return self._key
+        assert self._keys is not None
+        return pass_secret(self._keys.path.parent)
+
+
+_OF_THE_ENVIRONMENT = Key(id="environment", name="environment", scopes=("admin",), created=0.0)
+
+
+def make_pass(key: str, now: float, owner: str = _OF_THE_ENVIRONMENT.id) -> str:
+    """A signed pass for a browser that has shown a key: ``expiry.nonce.owner.signature``."""
+    body = f"{int(now) + PASS_SECONDS}.{secrets.token_hex(8)}.{owner}"
     return f"{body}.{_sign(key, body)}"
 
 
@@ -129,6 +193,8 @@ class Door:
                 self._check_origin(connection.headers)
             self._check_size(connection.headers)
             self._check_key(request)
+        except OutOfScope as problem:
+            return self.on_error(request, problem)
         except Forbidden as problem:
             if type(problem) is Forbidden and scope["method"] == "GET" and wants_html(request):
                 wanted = scope["path"] + (f"?{query}" if (query := scope["query_string"].decode()) else "")
@@ -172,18 +238,24 @@ class Door:
             raise self._too_large()
 
     def _check_key(self, request: Request) -> None:
-        key, path = self.site.key, request.url.path
-        if key is None or path in OPEN or path.startswith("/static/"):
+        gate, path = self.site.gate, request.url.path
+        if path in OPEN or path.startswith("/static/") or not gate.asks:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and same_key(given.strip(), key):
-            return
-        if pass_is_good(key, request.cookies.get(PASS, ""), time.time()):
-            return
-        raise Forbidden(
-            "The key is missing or wrong.",
-            hint="Send it as 'Authorization: Bearer KEY', or sign in on the page.",
-        )
+        key = gate.admit(given.strip()) if scheme.lower() == "bearer" else None
+        if key is None and (shown := request.cookies.get(PASS, "")):
+            key = gate.admit_pass(shown, time.time())
+        if key is None:
+            raise Forbidden(
+                "The key is missing or wrong.",
+                hint="Send it as 'Authorization: Bearer KEY', or sign in on the page.",
+            )
+        scope = scope_for(request.method, path)
+        if scope and not key.allows(scope):
+            raise OutOfScope(
+                f"The key {key.name!r} is for {', '.join(key.scopes)}; this needs {scope!r}.",
+                hint=f"Make one with: headrace keys create NAME --scope {scope}",
+            )
 
     def _limited(self, receive: Receive) -> Receive:
         """A body without a length is counted as it comes."""

@@ -18,12 +18,13 @@ from starlette.staticfiles import StaticFiles
 
 from headrace.errors import HeadraceError, SettingsError, StateError
 from headrace.network import is_loopback
+from headrace.ops.keys import keys_of
 from headrace.ops.metrics import Metrics
 from headrace.ops.running import Staff
 from headrace.ops.serve import Desk
 from headrace.settings import Settings, environment
-from headrace.web import api, openai, pages, records
-from headrace.web.security import Door
+from headrace.web import api, monitor, openai, pages, records
+from headrace.web.security import Door, Gate
 from headrace.web.site import HERE, Site
 
 SHORTEST_KEY = 16
@@ -37,6 +38,8 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
     ("/traces.json", records.traces, ("GET",)),
     ("/traces/{id}.json", records.trace, ("GET",)),
     ("/traces/{id}", records.trace, ("GET",)),
+    ("/monitor", monitor.monitor, ("GET",)),
+    ("/monitor.json", monitor.monitor, ("GET",)),
     ("/sign-in", pages.sign_in, ("GET", "POST")),
     ("/sign-in.json", pages.sign_in, ("GET",)),
     ("/v1/apps/{name}/invoke", api.invoke, ("POST",)),
@@ -52,7 +55,11 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
 
 
 def create_app(name: str, staff: Staff, settings: Settings, *, key: str | None) -> Starlette:
-    """The web application for what ``staff`` runs. ``key`` None asks for none: only for loopback."""
+    """The web application for what ``staff`` runs.
+
+    ``key`` is the one of the environment; the project's own (``headrace keys``) are known besides.
+    Without any, none is asked for: only on loopback.
+    """
     limits = settings.serve
     metrics = Metrics()
     desk = Desk(
@@ -63,7 +70,8 @@ def create_app(name: str, staff: Staff, settings: Settings, *, key: str | None) 
         timeout=limits.timeout,
         metrics=metrics,
     )
-    site = Site(name=name, settings=settings, key=key, desk=desk, metrics=metrics)
+    gate = Gate(key, keys_of(settings.root), must=not _is_local(limits.host))
+    site = Site(name=name, settings=settings, gate=gate, desk=desk, metrics=metrics)
     routes: list[BaseRoute] = [
         Route(path, endpoint, methods=list(methods)) for path, endpoint, methods in ROUTES
     ]
@@ -96,15 +104,20 @@ def create_app(name: str, staff: Staff, settings: Settings, *, key: str | None) 
 
 
 def key_for(settings: Settings) -> str | None:
-    """The key from the environment. SettingsError where the address is not loopback and there is none."""
+    """The key from the environment.
+
+    SettingsError where other machines can reach the address, and there is none, nor one of ``headrace keys``.
+    """
     limits = settings.serve
     key = environment(limits.key) or None
-    bracketed = f"[{limits.host}]" if ":" in limits.host else limits.host
-    if not is_loopback(f"//{bracketed}"):
+    if not _is_local(limits.host):
         if key is None:
+            if keys_of(settings.root).good:
+                return None
             raise SettingsError(
                 f"Serving on {limits.host!r}, which other machines can reach, needs a key.",
-                hint=f"Set {limits.key} to a long random text, or serve on 127.0.0.1.",
+                hint=f"Make one with: headrace keys create NAME. Or set {limits.key} to a long random text, "
+                "or serve on 127.0.0.1.",
             )
         if len(key) < SHORTEST_KEY:
             raise SettingsError(
@@ -112,6 +125,10 @@ def key_for(settings: Settings) -> str | None:
                 hint=f"Use at least {SHORTEST_KEY}: python -c 'import secrets; print(secrets.token_hex(16))'",
             )
     return key
+
+
+def _is_local(host: str) -> bool:
+    return is_loopback(f"//[{host}]" if ":" in host else f"//{host}")
 
 
 class Server(uvicorn.Server):

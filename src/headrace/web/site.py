@@ -20,6 +20,7 @@ from headrace.web import text
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
+    from headrace.web.security import Gate
 
 HERE = Path(__file__).parent
 
@@ -46,14 +47,11 @@ def _templates() -> jinja2.Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One server, of the project whose ``settings`` these are.
-
-    ``key`` None: no key is asked for, which only loopback may do.
-    """
+    """One server, of the project whose ``settings`` these are."""
 
     name: str
     settings: Settings
-    key: str | None
+    gate: Gate
     desk: Desk
     metrics: Metrics
     templates: jinja2.Environment = field(default_factory=_templates)

@@ -302,6 +302,7 @@ def compare(
                 "a": _side(found.a),
                 "b": _side(found.b),
                 "same_examples": found.same_examples,
+                "notes": found.notes,
                 "metrics": {c.metric: _without_name(to_json(c)) for c in found.comparisons},
             }
         )
@@ -334,6 +335,8 @@ def show_comparison(found: Compared) -> None:
             )
             + "\n"
         )
+    for note in found.notes:
+        click.echo(wrapped(note) + "\n")
     for verdict, line in _sentences(found.comparisons):
         click.echo(wrapped(f"{verdict}: {line}"))
     click.echo()
@@ -369,6 +372,8 @@ def _sentences(comparisons: Sequence[Any]) -> list[tuple[str, str]]:
         if c.verdict in _WORDS:
             margin = f" ({figure(c.margin, c.unit)})" if c.verdict == "equivalent" else ""
             said.append((c.metric, _WORDS[c.verdict] + margin))
+        elif c.method == "not comparable":
+            said.append((c.metric, "not enough data: the two were not measured alike"))
         elif c.needed is None:
             said.append((c.metric, f"not enough data ({c.n} pairs); no number can be told that would do"))
         else:

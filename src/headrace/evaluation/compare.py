@@ -8,7 +8,7 @@ The verdicts themselves are pure functions of the rows (``measure.comparing``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,15 @@ Side = Report | App | str | Path
 @dataclass(frozen=True, kw_only=True)
 class Compared:
     """A against B, metric by metric. ``same_examples``: both reports are about the same examples;
-    otherwise rows were paired by id, and ``only_a`` and ``only_b`` of a Comparison count the rest."""
+    otherwise rows were paired by id, and ``only_a`` and ``only_b`` of a Comparison count the rest.
+    ``notes`` say what else limits the verdicts."""
 
     a: Report
     b: Report
     comparisons: tuple[Comparison, ...]
     same_examples: bool
     names: tuple[str, str] = field(default=("A", "B"))
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, metric: str) -> Comparison:
         for found in self.comparisons:
@@ -87,10 +89,13 @@ def compare(
     assert isinstance(left, Report)
     assert isinstance(right, Report)
     only = [m.name for m in chosen.choose(metrics, Examples(items=()))] if metrics is not None else None
+    compared = compare_reports(left, right, margin=margin, metrics=only, confidence=confidence)
+    why = _times_differ(left, right) if any(c.unit == "s" for c in compared) else ""
     return Compared(
         a=left,
         b=right,
-        comparisons=tuple(compare_reports(left, right, margin=margin, metrics=only, confidence=confidence)),
+        comparisons=tuple(_untimed(c) if why and c.unit == "s" else c for c in compared),
+        notes=(why,) if why else (),
         same_examples=left.examples == right.examples,
         names=(_label(a, left), _label(b, right)),
     )
@@ -180,6 +185,24 @@ def _evaluated(
         cache=cache,
         confidence=confidence,
         progress=progress,
+    )
+
+
+def _times_differ(a: Report, b: Report) -> str:
+    """Why seconds of the two reports cannot be set against each other; "" where they can."""
+    counts = [sorted({int(row.get("workers", 0)) for row in report.rows}) for report in (a, b)]
+    if counts[0] == counts[1] and len(counts[0]) == 1:
+        return ""
+    shown = [", ".join(str(count) for count in some) for some in counts]
+    return (
+        f"Times were taken with different numbers of rows side by side ({shown[0]} in A, {shown[1]} in B): "
+        "evaluate both anew with the same --workers and --no-cache to compare them."
+    )
+
+
+def _untimed(found: Comparison) -> Comparison:
+    return replace(
+        found, verdict="not enough data", needed=None, low=None, high=None, method="not comparable"
     )
 
 

@@ -215,6 +215,7 @@ def _row(
         "cluster": cluster,
         "trace_id": result["trace_id"],
         "cached": row.cached,
+        "workers": result["workers"],
         "diagnosis": diagnose(example, output, result),
     }
 

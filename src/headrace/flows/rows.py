@@ -146,6 +146,7 @@ class _Work:
         self._living = 0
         self._finished = threading.Event()
         self._session = session
+        self._workers = 0
 
     def run(self, workers: int, progress: Progress | None, *, done: int) -> None:
         total = done + len(self._left)
@@ -172,7 +173,7 @@ class _Work:
                 )
                 for i in range(workers)
             ]
-        self._living = len(threads)
+        self._living = self._workers = len(threads)
         for thread in threads:
             thread.start()
         try:
@@ -198,7 +199,8 @@ class _Work:
                 self._write(begin=key)
             while key is not None:
                 request.checkpoint()
-                result = observe(self._app, self._left[key], self._made, stop=self._token)
+                result = observe(self._app, self._left[key], self._made)
+                result["workers"] = self._workers
                 done, key = key, self._take()
                 self.results[done] = result
                 # An error is no result to keep: the next run tries that row again.
@@ -229,16 +231,14 @@ class _Work:
 # --------------------------------------------------------------------------- one row
 
 
-def observe(
-    app: App, arguments: Mapping[str, Any], made: Fingerprint, *, stop: request.CancelToken | None = None
-) -> dict[str, Any]:
+def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint) -> dict[str, Any]:
     """Run the application once and keep what tells a failure of retrieval from one of answering.
 
     Plain data: ``output`` and ``kind`` (``answer``, ``data``), ``error`` (None or ``code: message``),
     ``seconds``, ``usage`` (None where no model was asked), ``passages``, ``outcome`` of the search
     ("" where none was made), ``steps`` (name, kind, seconds, at, depth, error, attributes) and
-    ``trace_id`` (None where the ledger is off). Raises only what ends the whole run: Cancelled by
-    ``stop``, by the caller's request or its deadline.
+    ``trace_id`` (None where the ledger is off). Raises only what ends the whole run: Cancelled, where
+    the request that it belongs to was cancelled or is out of time.
     """
     ledger = build.ledger(app.root)
     started, clock = time.time(), time.perf_counter()

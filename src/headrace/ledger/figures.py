@@ -10,14 +10,14 @@ them is ``traffic.py``.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.errors import HeadraceError
 from headrace.ledger.content import error_kind, is_summary
-from headrace.ledger.records import question_of, status_of, trace_to_json, unpack
+from headrace.ledger.records import question_of, status_of
 
 COLUMNS = (
     "app, start, id, release, status, problem, seconds, asked, relevance, input_tokens, output_tokens, cost"
@@ -116,7 +116,8 @@ def _of_row(
 ) -> tuple[Any, ...]:
     """The figures of a stored trace; of one whose body cannot be read, what its row says."""
     try:
-        return of(trace_to_json(unpack(body)), app, release)
-    except (HeadraceError, zlib.error, ValueError):
+        data = json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
+        return of(data, app, release)
+    except (zlib.error, ValueError, KeyError, TypeError):
         problem = "error" if status == "error" else ""
         return (app, start, id, release, status, problem, seconds, None, None, 0, 0, None)

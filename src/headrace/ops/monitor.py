@@ -7,25 +7,30 @@ not known is None, never 0. Not here: pictures (``draw/trend.py``), pages and ta
 from __future__ import annotations
 
 import calendar
+import difflib
 import math
 import re
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headrace.errors import InputError
+from headrace.errors import InputError, NotFound
 from headrace.ledger.traffic import Moments, Sums, Traffic, Vote
 from headrace.measure import normal
 from headrace.measure.statistics import Interval, quantile, rate
 from headrace.ops import alarm as alarms
+from headrace.ops.drift import CONFIDENCE, Drift, drift, variance
+from headrace.resources import build
+from headrace.settings import load
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
 
 HOUR, DAY = 3600.0, 86400.0
-CONFIDENCE = 0.95
+LONGEST = 3660 * DAY
 _UNITS = {"m": 60.0, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
 
@@ -75,30 +80,6 @@ class Point:
     relevance: float | None
 
 
-Change = Literal["risen", "fallen", "no change shown", "not enough data"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drift:
-    """A quantity in this window against the window of the same length before it.
-
-    ``difference`` = ``now`` − ``before``, with an interval. ``confidence`` is that of each interval;
-    all of them together hold with 95 % (Bonferroni).
-    """
-
-    name: str
-    unit: str
-    before: float | None
-    now: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    n_before: int
-    n_now: int
-    change: Change
-    confidence: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Watched:
     """What monitoring shows of one application in ``[since, until)``.
@@ -123,7 +104,7 @@ class Watched:
 def seconds_of(text: str) -> float:
     """``30m``, ``12h``, ``7d``, ``4w`` in seconds. InputError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text.strip().lower())
-    if not match or float(match[1]) <= 0:
+    if not match or not 0 < float(match[1]) * _UNITS[match[2]] <= LONGEST:
         raise InputError(f"{text!r} is not a length of time.", hint="Write 30m, 12h, 7d or 4w.")
     return float(match[1]) * _UNITS[match[2]]
 
@@ -171,6 +152,41 @@ def watch(
         alarm_since=begin,
         lost=ledger.dropped,
     )
+
+
+def application(root: Path, name: str | None) -> str:
+    """The application that is meant: ``name``, or the one that has runs or releases in this project.
+
+    NotFound, with those there are, where that is none.
+    """
+    known = sorted({*build.ledger(root).apps(), *build.registry(root).names()})
+    if name is None:
+        name = known[0] if len(known) == 1 else load(root).app.entry.partition(":")[2]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise NotFound(
+            f"Nothing is known of an application {name!r}." if name else "Which application?",
+            hint=(f"Did you mean {near[0]!r}? " if near else "")
+            + (f"Known here: {', '.join(known)}." if known else "It has no runs yet: ask it something."),
+        )
+    return name
+
+
+def observe(root: Path, name: str, window: float = 7 * DAY) -> Watched:
+    """The last ``window`` seconds of an application of the project at ``root``, live releases marked."""
+    live = build.registry(root).live(name)
+    now = time.time() + 1.0
+    roles = {
+        release: role
+        for role, release in (
+            ("staging", live.staging),
+            ("previous", live.previous),
+            ("canary", live.canary),
+            ("production", live.production),
+        )
+        if release is not None
+    }
+    return watch(build.ledger(root), name, since=now - window, until=now, live=roles)
 
 
 def quarter_before(now: float) -> float:
@@ -241,6 +257,18 @@ def _sum(items: Iterable[Sums]) -> Sums:
     return found
 
 
+def _mean(m: Moments) -> Interval:
+    """A mean with Student's interval; no bounds below five values."""
+    if not m.n:
+        return Interval(value=None, low=None, high=None, n=0, method="Student")
+    value = m.total / m.n
+    low = high = None
+    if m.n >= 5:
+        half = normal.t(0.5 + CONFIDENCE / 2, m.n - 1) * math.sqrt(variance(m) / m.n)
+        low, high = max(0.0, value - half), min(1.0, value + half)
+    return Interval(value=value, low=low, high=high, n=m.n, method="Student")
+
+
 def _trend(traffic: Traffic, votes: Sequence[Vote]) -> list[Point]:
     thumbs: dict[tuple[str, int], list[int]] = {}
     for vote in votes:
@@ -270,103 +298,6 @@ def _trend(traffic: Traffic, votes: Sequence[Vote]) -> list[Point]:
 def _at(ordered: Sequence[float], q: float) -> float | None:
     """The quantile as the smallest value that a share ``q`` does not exceed."""
     return ordered[math.ceil(q * len(ordered)) - 1] if ordered else None
-
-
-# --------------------------------------------------------------------------- drift
-
-
-def drift(before: Sums, now: Sums) -> tuple[Drift, ...]:
-    """Length of the question, abstention and relevance: this window against the one before.
-
-    Means by Welch's interval, rates by Newcombe's (1998, method 10: from two Wilson intervals).
-    """
-    each = 1 - (1 - CONFIDENCE) / 3
-    return (
-        _of_means("question length", "characters", before.asked, now.asked, each),
-        _of_rates("abstained", (before.abstained, before.runs), (now.abstained, now.runs), each),
-        _of_means("relevance", "", before.relevance, now.relevance, each),
-    )
-
-
-def _of_means(name: str, unit: str, a: Moments, b: Moments, confidence: float) -> Drift:
-    first = a.total / a.n if a.n else None
-    second = b.total / b.n if b.n else None
-    low = high = None
-    if first is not None and second is not None and min(a.n, b.n) >= 5:
-        va, vb = _variance(a) / a.n, _variance(b) / b.n
-        spread = va + vb
-        if spread > 0:
-            freedom = spread**2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
-            half = normal.t(0.5 + confidence / 2, freedom) * math.sqrt(spread)
-            low, high = second - first - half, second - first + half
-        else:  # every run the same, in both windows
-            low = high = second - first
-    return _drift(name, unit, first, second, low, high, a.n, b.n, confidence)
-
-
-def _of_rates(name: str, a: tuple[int, int], b: tuple[int, int], confidence: float) -> Drift:
-    one, two = rate(*a, confidence), rate(*b, confidence)
-    low = high = None
-    if one.value is not None and two.value is not None:
-        assert one.low is not None
-        assert one.high is not None
-        assert two.low is not None
-        assert two.high is not None
-        gap = two.value - one.value
-        low = gap - math.hypot(two.value - two.low, one.high - one.value)
-        high = gap + math.hypot(two.high - two.value, one.value - one.low)
-    return _drift(name, "share", one.value, two.value, low, high, one.n, two.n, confidence)
-
-
-def _drift(
-    name: str,
-    unit: str,
-    before: float | None,
-    now: float | None,
-    low: float | None,
-    high: float | None,
-    n_before: int,
-    n_now: int,
-    confidence: float,
-) -> Drift:
-    change: Change
-    if low is None or high is None:
-        change = "not enough data"
-    elif low > 0:
-        change = "risen"
-    elif high < 0:
-        change = "fallen"
-    else:
-        change = "no change shown"
-    return Drift(
-        name=name,
-        unit=unit,
-        before=before,
-        now=now,
-        difference=now - before if now is not None and before is not None else None,
-        low=low,
-        high=high,
-        n_before=n_before,
-        n_now=n_now,
-        change=change,
-        confidence=confidence,
-    )
-
-
-def _variance(m: Moments) -> float:
-    return max(0.0, (m.squares - m.total**2 / m.n) / (m.n - 1)) if m.n > 1 else 0.0
-
-
-def _mean(m: Moments) -> Interval:
-    """A mean with Student's interval; no bounds below five values."""
-    if not m.n:
-        return Interval(value=None, low=None, high=None, n=0, method="Student")
-    value = m.total / m.n
-    low = high = None
-    if m.n >= 5:
-        half = normal.t(0.5 + CONFIDENCE / 2, m.n - 1) * math.sqrt(_variance(m) / m.n)
-        low, high = max(0.0, value - half), min(1.0, value + half)
-    return Interval(value=value, low=low, high=high, n=m.n, method="Student")
 
 
 # --------------------------------------------------------------------------- in words

@@ -22,6 +22,8 @@ _HOME = {
     **dict.fromkeys(("evaluate",), "headrace.evaluation.evaluate"),
     **dict.fromkeys(("compare",), "headrace.evaluation.compare"),
     **dict.fromkeys(("HeadraceError",), "headrace.errors"),
+    **dict.fromkeys(("release",), "headrace.ops.release"),
+    **dict.fromkeys(("promote", "rollback"), "headrace.ops.rollout"),
     **dict.fromkeys(
         (
             "Answer",
@@ -65,6 +67,9 @@ if TYPE_CHECKING:
     from headrace.flows.run import gather as gather
     from headrace.flows.run import map as map
     from headrace.measure.metrics import metric as metric
+    from headrace.ops.release import release as release
+    from headrace.ops.rollout import promote as promote
+    from headrace.ops.rollout import rollback as rollback
     from headrace.request import context as context
     from headrace.resources.handles import KnowledgeBase as KnowledgeBase
     from headrace.resources.handles import model as model

@@ -27,7 +27,7 @@ from headrace.flows.fingerprint import PROMPTS, distributions, fingerprint
 from headrace.flows.load import load
 from headrace.protocols import Progress
 from headrace.releases import manifest as manifests
-from headrace.releases.bundle import Bundles, Stored, listing, shared
+from headrace.releases.bundle import Bundles, Stored, held, listing, stored_of
 from headrace.releases.registry import check_name
 from headrace.request import checkpoint
 from headrace.resources import bindings, build
@@ -262,24 +262,22 @@ def _freeze(
                 f"The knowledge base {handle.name!r} got a new version while it was released.",
                 hint="Release again.",
             )
-        about = shared(known, pinned.id, version.version, version.corpus)
-        if about is not None and all(
-            bundles.has(Stored(f["sha256"], f["bytes"])) for f in about["files"].values()
-        ):
-            return Frozen(key=handle.key, about={**about, "folder": _folder_of(handle)})
+        before = list(held(known, pinned.id))
+        for about in before:
+            same = (about["version"], about["corpus"]) == (version.version, version.corpus)
+            if same and all(map(bundles.has, stored_of(about).values())):
+                return Frozen(key=handle.key, about={**about, "folder": _folder_of(handle)})
         temporary = bundles.temporary()
         try:
             names = freeze(writer, pinned, temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+    if progress is not None:
+        progress(0, None, f"{handle.name}: {version.chunks:,} chunks")
     try:
-        files = {}
-        for number, name in enumerate(names):
-            checkpoint()
-            files[name] = bundles.put_file(temporary / name)
-            if progress is not None:
-                progress(number + 1, len(names), name)
+        # words/meta.json and kb.sqlite change from version to version; sealed vectors never do
+        files = bundles.put_files(temporary, names, stored_of(before[0]) if before else {})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Frozen(

@@ -12,7 +12,9 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ class Bundles:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            self._settle(temporary, stored)
+            self.settle(temporary, stored)
         return stored
 
     def put_file(self, path: Path) -> Stored:
@@ -80,8 +82,26 @@ class Bundles:
                 os.link(path, temporary)
             except OSError:
                 copied(path, temporary)
-            self._settle(temporary, stored)
+            self.settle(temporary, stored)
         return stored
+
+    def put_files(self, folder: Path, names: Sequence[str], known: Mapping[str, Stored]) -> dict[str, Stored]:
+        """:meth:`put_file` for several, hashed side by side. ``known`` says what some of them were
+        before: where the very same file is stored already, it is not read again."""
+
+        def put(name: str) -> Stored:
+            checkpoint()
+            before = known.get(name)
+            if before is None or not self.has(before):
+                return self.put_file(folder / name)
+            if os.path.samefile(folder / name, self.object(before.sha256)):
+                return before
+            return self.put_file(folder / name)
+
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads:
+            largest_first = sorted(names, key=lambda name: -(folder / name).stat().st_size)
+            futures = {name: threads.submit(copy_context().run, put, name) for name in largest_first}
+            return {name: futures[name].result() for name in names}
 
     def temporary(self) -> Path:
         """A name for a file or folder that is not finished, on the same file system."""
@@ -91,9 +111,6 @@ class Bundles:
 
     def settle(self, temporary: Path, stored: Stored) -> None:
         """Move a finished, synced file under its hash (its caller has computed it)."""
-        self._settle(temporary, stored)
-
-    def _settle(self, temporary: Path, stored: Stored) -> None:
         target = self.object(stored.sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
@@ -258,10 +275,14 @@ def listing(stored: Mapping[str, Stored]) -> dict[str, Any]:
     return {name: stored[name].__json__() for name in sorted(stored)}
 
 
-def shared(manifests_known: Iterable[Mapping[str, Any]], id: str, version: int, corpus: str) -> Any | None:
-    """The files of this knowledge base at this version, if a release holds them already."""
+def held(manifests_known: Iterable[Mapping[str, Any]], id: str) -> Iterator[Mapping[str, Any]]:
+    """What releases hold of one knowledge base, as their manifests list it; the newest first."""
     for known in manifests_known:
         for base in known["knowledge"].values():
-            if (base["id"], base["version"], base["corpus"]) == (id, version, corpus):
-                return base
-    return None
+            if base["id"] == id:
+                yield base
+
+
+def stored_of(base: Mapping[str, Any]) -> dict[str, Stored]:
+    """The files of a knowledge base in a manifest."""
+    return {name: Stored(about["sha256"], about["bytes"]) for name, about in base["files"].items()}

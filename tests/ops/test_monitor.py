@@ -128,10 +128,10 @@ def test_the_alarm_goes_off_when_a_release_is_worse(ledger: Ledger) -> None:
     assert found.whole.runs == 0
     assert found.alarm.votes == 160
     assert found.alarm.raised is not None
-    assert found.alarm.fell_after == 80
+    assert found.alarm.release == "new"
     said = monitor.told(found.alarm)
     assert "Thumbs have fallen" in said
-    assert "after vote 80" in said
+    assert "on release new" in said
     assert "at most 5%" in said
 
 

@@ -5,21 +5,23 @@ An e-process against 'the votes of this stream come from one unchanging rate, wh
 supermartingales and e-processes", International Journal of Approximate Reasoning 141, 2022). Its
 value after n votes is Q(votes) / max over p of P_p(votes). The denominator is the best that any
 constant rate can do. Q is a probability over sequences of votes, fixed in advance: a mixture over
-the vote k after which the rate fell, with the Krichevsky-Trofimov estimate before k and, after it,
-a running estimate that never exceeds the one before. For every constant rate the expectation of
-the value is at most 1 at any stopping time, so by Ville's inequality it reaches 1 / alpha in at
-most a share alpha of all streams, for ever, however often somebody looks.
+parts of the stream that could be worse, with the Krichevsky-Trofimov estimate for the other votes
+and, for those of the part, a running estimate that never exceeds the others' so far. For every
+constant rate the expectation of the value is at most 1 at any stopping time, so by Ville's
+inequality it reaches 1 / alpha in at most a share alpha of all streams, for ever, however often
+somebody looks.
 
-Half of Q's weight lies on given marks (votes at which something is known to have changed: another
-release answers), half on a grid of all other moments. Assumed: votes are independent given the
-rate. Not here: where votes come from, and what to do about a fall.
+Half of Q's weight lies on releases (the part: all votes on answers of the second, third, … release
+to appear, whether it took over or answers beside another), half on moments (the part: all votes
+from then on). Assumed: votes are independent given the rate. Not here: where votes come from, and
+what to do about a fall.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +39,9 @@ class Alarm:
 
     ``raised``: the number of the vote (from 1) with which the alarm went off, None where it did
     not. ``evidence`` is the largest value of the e-process so far, ``limit`` what it must reach:
-    1 / ``false_alarms``. ``fell_after`` is the most likely number of votes before the fall;
-    ``before`` and ``after`` are (up, votes) on its two sides; None where nothing points to a fall.
+    1 / ``false_alarms``. Where something points to a fall, the likeliest part is either ``release``, or
+    what follows the vote number ``fell_after``; ``worse`` is (up, votes) of that part, ``rest`` of all
+    others.
     """
 
     votes: int
@@ -46,71 +49,103 @@ class Alarm:
     evidence: float
     limit: float
     false_alarms: float
-    fell_after: int | None
-    before: tuple[int, int] | None
-    after: tuple[int, int] | None
+    release: str | None = None
+    fell_after: int | None = None
+    worse: tuple[int, int] | None = None
+    rest: tuple[int, int] | None = None
 
 
-def watch(votes: Sequence[bool], marks: Sequence[int] = (), *, false_alarms: float = FALSE_ALARMS) -> Alarm:
+def watch(
+    votes: Sequence[bool], releases: Sequence[str] = (), *, false_alarms: float = FALSE_ALARMS
+) -> Alarm:
     """The state of the alarm after these votes, True for up, oldest first.
 
-    ``marks``: numbers of votes before which something changed, ascending: 40 means that the 41st
-    vote is the first on the other release. A mark must not depend on votes that come after it.
+    ``releases``: which release each vote is about; without it they are taken to be about one.
     """
     if not 0 < false_alarms < 1:
         raise InputError(f"false_alarms={false_alarms!r} is not between 0 and 1.", hint="Give 0.05.")
+    if releases and len(releases) != len(votes):
+        raise InputError(f"{len(votes)} votes on {len(releases)} releases.", hint="Give one for each vote.")
     x = np.asarray(votes, dtype=bool)
-    values, parts = evidence(x, marks)
+    names = list(dict.fromkeys(releases))
+    number = {name: i for i, name in enumerate(names)}
+    labels = np.asarray([number[name] for name in releases] or np.zeros(len(x)), dtype=np.int64)
+    values, parts = evidence(x, labels)
     limit = 1 / false_alarms
     reached = np.flatnonzero(values >= math.log(limit))
-    raised = int(reached[0]) if len(reached) else None
-    at = None
-    if parts and values[-1] > 0:  # else a constant rate explains the votes better than a fall
-        at = max(parts, key=lambda k: parts[k])
-    ups = int(x.sum())
-    before = None if at is None else (int(x[:at].sum()), at)
-    return Alarm(
+    found = Alarm(
         votes=len(x),
-        raised=raised,
+        raised=int(reached[0]) if len(reached) else None,
         evidence=float(np.exp(min(values.max(), 700.0))),
         limit=limit,
         false_alarms=false_alarms,
-        fell_after=at,
-        before=before,
-        after=None if before is None or at is None else (ups - before[0], len(x) - at),
+    )
+    if not parts or values[-1] <= 0:  # one constant rate explains the votes better than a fall
+        return found
+    kind, at = max(parts, key=lambda part: parts[part])
+    inside = labels == at if kind == "release" else np.arange(len(x)) >= at
+    return replace(
+        found,
+        release=names[at] if kind == "release" else None,
+        fell_after=None if kind == "release" else at,
+        worse=(int(x[inside].sum()), int(inside.sum())),
+        rest=(int(x[~inside].sum()), int((~inside).sum())),
     )
 
 
-def evidence(x: NDArray[np.bool_], marks: Sequence[int] = ()) -> tuple[NDArray[np.float64], dict[int, float]]:
-    """Natural logarithms: the e-process after 0, 1, … n votes, and Q_k / max P at the end for each k,
-    weighted."""
+Part = tuple[str, int]  # ("release", its number) or ("moment", votes before it)
+
+
+def evidence(
+    x: NDArray[np.bool_], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], dict[Part, float]]:
+    """Natural logarithms: the e-process after 0, 1, … n votes, and the share of each part in it at the end.
+
+    ``labels``: the number of each vote's release, from 0 in the order in which they appear.
+    """
     n = len(x)
-    up = np.concatenate([[0], np.cumsum(x)])
-    seen = np.arange(n + 1)
+    up, seen = np.cumsum(x, dtype=np.int64), np.arange(1, n + 1, dtype=np.int64)
     constant = _times_log(up, seen) + _times_log(seen - up, seen)
-    chance = (up[:-1] + 0.5) / (seen[:-1] + 1.0)
-    before = np.concatenate([[0.0], np.cumsum(np.log(np.where(x, chance, 1 - chance)))])
-    total = np.full(n + 1, -np.inf)
-    ends: dict[int, float] = {}
-    for weight, k in _moments(n, marks):
+    total = np.full(n, -np.inf)
+    ends: dict[Part, float] = {}
+    before = np.log(np.where(x, _estimate(up, seen, x), 1 - _estimate(up, seen, x)))
+    whole = np.concatenate([[0.0], np.cumsum(before)])
+    for weight, k in _moments(n):
+        most = (up[k - 1] + 0.5) / (k + 1.0)
         y = x[k:]
-        most = (up[k] + 0.5) / (k + 1.0)
-        guess = max(0.05, 1 - FACTOR * (1 - most))
-        later = np.arange(len(y))
-        chance = np.minimum(((up[k:-1] - up[k]) + WORTH * guess) / (later + WORTH), most)
-        after = before[k] + np.cumsum(np.log(np.where(y, chance, 1 - chance)))
-        total[k + 1 :] = np.logaddexp(total[k + 1 :], weight + after)
-        ends[k] = float(weight + after[-1] - constant[-1])
-    values = total - constant
-    values[0] = -np.inf if n else 0.0
+        chance = _after(np.cumsum(y) - y, np.arange(n - k), np.full(n - k, most))
+        value = weight + whole[k] + np.cumsum(np.log(np.where(y, chance, 1 - chance)))
+        total[k:] = np.logaddexp(total[k:], value)
+        ends["moment", k] = float(value[-1] - constant[-1])
+    for number in range(1, int(labels.max(initial=0)) + 1):
+        mine = labels == number
+        ups, votes = np.cumsum(x & mine) - (x & mine), np.cumsum(mine) - mine
+        others = (np.cumsum(x & ~mine) - (x & ~mine) + 0.5) / (np.cumsum(~mine) - ~mine + 1.0)
+        chance = np.where(mine, _after(ups, votes, others), others)
+        value = math.log(0.5 / (number * (number + 1))) + np.cumsum(np.log(np.where(x, chance, 1 - chance)))
+        # Before its first vote the part is empty, and says nothing that a constant rate does not.
+        total = np.where(votes + mine > 0, np.logaddexp(total, value), total)
+        ends["release", number] = float(value[-1] - constant[-1])
+    values = np.concatenate([[-np.inf if n else 0.0], total - constant])
     return values, ends
 
 
-def _moments(n: int, marks: Sequence[int]) -> Iterator[tuple[float, int]]:
-    """(logarithm of the weight, votes before the fall): the weights of all that can ever come add up to 1."""
-    for number, k in enumerate(marks, 1):
-        if 0 < k < n:
-            yield math.log(0.5 / (number * (number + 1))), k
+def _estimate(up: NDArray[np.int64], seen: NDArray[np.int64], x: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The chance of up before each vote (Krichevsky & Trofimov 1981)."""
+    return (up - x + 0.5) / seen
+
+
+def _after(
+    ups: NDArray[np.int64], votes: NDArray[np.int64], most: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The chance of up before each vote of the part, at most ``most``, the chance among the others."""
+    guess = np.maximum(0.05, 1 - FACTOR * (1 - most))
+    found: NDArray[np.float64] = np.minimum((ups + WORTH * guess) / (votes + WORTH), most)
+    return found
+
+
+def _moments(n: int) -> Iterator[tuple[float, int]]:
+    """(logarithm of the weight, votes before): the weights of all that can ever come add up to a half."""
     j = 1
     while (k := 20 * j + j * j // 5) < n:  # ever wider apart, so that long streams cost little
         yield math.log(0.5) + _weight(j), k

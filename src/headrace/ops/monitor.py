@@ -148,7 +148,7 @@ def watch(
         releases=tuple(_part(name, [name], traffic, inside, roles.get(name, "")) for name in names),
         trend=tuple(_trend(traffic, inside)),
         drift=drift(_sum(before.sums.values()), _sum(traffic.sums.values())),
-        alarm=alarms.watch([vote.up for vote in stream], marks(stream)),
+        alarm=alarms.watch([vote.up for vote in stream], [vote.release for vote in stream]),
         alarm_since=begin,
         lost=ledger.dropped,
     )
@@ -199,17 +199,6 @@ def quarter_before(now: float) -> float:
     first = (month - 1) // 3 * 3 + 1 - 3
     year, first = (year - 1, first + 12) if first < 1 else (year, first)
     return float(calendar.timegm((year, first, 1, 0, 0, 0, 0, 0, 0)))
-
-
-def marks(stream: Sequence[Vote]) -> list[int]:
-    """The numbers of votes before which a release answered for the first time in this stream."""
-    seen: set[str] = set()
-    found = []
-    for number, vote in enumerate(stream):
-        if vote.release not in seen:
-            seen.add(vote.release)
-            found.append(number)
-    return found[1:]  # nothing changed before the first
 
 
 # --------------------------------------------------------------------------- parts
@@ -312,9 +301,12 @@ def told(alarm: alarms.Alarm) -> str:
             f"of streams with steady thumbs at most {false} ever raise one)."
         )
     text = f"Thumbs have fallen: raised with vote {alarm.raised} of {alarm.votes}"
-    if alarm.before is not None and alarm.after is not None:
+    if alarm.worse is not None and alarm.rest is not None:
+        where = f"from vote {(alarm.fell_after or 0) + 1} on" if alarm.release is None else "on "
+        if alarm.release is not None:
+            where += f"release {alarm.release[:12]}" if alarm.release else "the working copy"
         text += (
-            f", most likely after vote {alarm.fell_after}: {alarm.before[0]} of {alarm.before[1]} up "
-            f"before, {alarm.after[0]} of {alarm.after[1]} since"
+            f", most likely {where}: {alarm.worse[0]} of {alarm.worse[1]} up, against {alarm.rest[0]} of "
+            f"{alarm.rest[1]}"
         )
     return f"{text}. Of streams with steady thumbs at most {false} ever raise this alarm."

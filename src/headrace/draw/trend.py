@@ -14,7 +14,7 @@ from html import escape
 
 COLOURS = ("#1f8a9c", "#b4741a", "#8a6bc4", "#bf4f6c", "#5f8f3a")
 _SHAPES = ("circle", "square", "diamond", "circle", "square")  # not by colour alone
-WIDTH, HEIGHT = 640, 220
+WIDTH, HEIGHT = 460, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 30, 26
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -289,6 +290,7 @@ def _free(
 # --------------------------------------------------------------------------- quantiles, cleaning
 
 
+@lru_cache(maxsize=256)
 def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
     """Ranks (from 1) between which the quantile lies; 0 and n + 1 stand for 'no value bounds it'.
 

@@ -12,7 +12,8 @@ import pytest
 
 from headrace.errors import Conflict, Corrupt, InputError, NewerVersion, NotFound
 from headrace.releases import schema
-from headrace.releases.registry import Registry, split
+from headrace.releases.entries import split
+from headrace.releases.registry import Registry
 from headrace.types import Release, digest, to_json
 
 

@@ -314,8 +314,8 @@ def export_(release_id: str, file: Path, as_json: bool) -> int:
 @json_option
 def import_(file: Path, why: str, as_json: bool) -> int:
     """Take a release from FILE into this project, every byte verified. No alias moves."""
-    from headrace.ops.release import whoami
     from headrace.releases.archive import read_in
+    from headrace.releases.entries import whoami
     from headrace.resources import build
 
     root, registry = _registry()

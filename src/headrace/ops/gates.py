@@ -11,7 +11,7 @@ Bonferroni: C. E. Bonferroni, Teoria statistica delle classi e calcolo delle pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -83,11 +83,6 @@ def judge(
         bench.relative(gate, live) if demand == "not worse" else bench.absolute(gate, demand)
         for gate, demand in demands
     ]
-
-
-def passed(results: Sequence[GateResult]) -> bool:
-    """Whether nothing stands in the way."""
-    return all(result.verdict == "pass" for result in results)
 
 
 class _Bench:

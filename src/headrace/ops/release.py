@@ -8,12 +8,9 @@ Judging a release is in ``gates.py``, moving aliases in ``rollout.py``.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +25,7 @@ from headrace.flows.load import load
 from headrace.protocols import Progress
 from headrace.releases import manifest as manifests
 from headrace.releases.bundle import Bundles, Stored, held, listing, stored_of
-from headrace.releases.registry import check_name
+from headrace.releases.entries import check_name, whoami
 from headrace.request import checkpoint
 from headrace.resources import bindings, build
 from headrace.resources.handles import Handle, KnowledgeBase
@@ -102,15 +99,6 @@ def release(app: App | str | Path, *, why: str = "", progress: Progress | None =
     id = manifests.id_of(text)
     bundles.unfold(id, text)
     return registry.add(id=id, name=subject.name, manifest=manifest, text=text, who=whoami(), why=why)
-
-
-def whoami() -> str:
-    """``user@machine``, for the log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 # --------------------------------------------------------------------------- what is released

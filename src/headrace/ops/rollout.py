@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InputError, NotFound
-from headrace.ops import gates as judging
-from headrace.ops.gates import GateResult
-from headrace.ops.release import whoami
-from headrace.ops.trial import try_out
-from headrace.releases.registry import Live, Registry, split
+from headrace.releases.entries import Live, split, whoami
 from headrace.resources import build
 from headrace.settings import find_root, load
 from headrace.types import Release, to_json
+
+if TYPE_CHECKING:
+    from headrace.ops.gates import GateResult
+    from headrace.releases.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def promote(
     results: list[GateResult] = []
     if alias == "production":
         results = _judged(chosen, registry, live, project)
-    allowed = judging.passed(results)
+    allowed = all(result.verdict == "pass" for result in results)
     listed = [to_json(result) for result in results]
     if not allowed and override is None:
         failed = "; ".join(
@@ -208,6 +208,8 @@ def _judged(release: Release, registry: Registry, live: Live, project: Path) -> 
     settings = load(project).release
     if not settings.gates:
         return []
+    from headrace.ops import gates as judging  # numpy comes with it, and a rollback is in a hurry
+
     running = registry.release(live.production) if live.production is not None else None
     return judging.judge(settings, release, reports=build.reports(project), live=running)
 
@@ -217,6 +219,8 @@ def _tested(release: Release, registry: Registry, project: Path) -> None:
     if registry.tested(release.id):
         build.bundles(project).verify(release.id)
         return
+    from headrace.ops.trial import try_out
+
     found = try_out(release, project, _example(release, project))
     ran = "ran once" if found["ran"] else "no example was at hand to run it on"
     registry.note(

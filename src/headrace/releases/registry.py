@@ -7,7 +7,6 @@ leaving a line. It knows no bundle, no gate and no application.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 import sqlite3
@@ -15,85 +14,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace.errors import Conflict, InputError, NotFound
 from headrace.protocols import Clock
 from headrace.releases import schema
+from headrace.releases.entries import ALIASES, Entry, Live, Move, check_name, split
 from headrace.types import Release
 
 FILE = "registry.sqlite"
-ALIASES = ("staging", "production", "canary")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _HEX = re.compile(r"[0-9a-f]{4,64}\Z")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Live:
-    """Where a name's aliases point (release ids, None: nowhere) at one ``revision`` of the registry.
-
-    ``canary`` takes ``percent`` of the users besides ``production``; ``previous`` is what a
-    rollback would bring back.
-    """
-
-    name: str
-    production: str | None = None
-    previous: str | None = None
-    staging: str | None = None
-    canary: str | None = None
-    percent: float = 0.0
-    revision: int = 0
-
-    def at(self, alias: str) -> str | None:
-        """The release behind ``staging``, ``production`` or ``canary``."""
-        found: str | None = getattr(self, alias)
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """What a promotion or a rollback did: ``alias`` went from ``previous`` to ``release``."""
-
-    name: str
-    alias: str
-    release: str
-    previous: str | None
-    percent: float | None = None
-    revision: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A line of the log. ``what``: release, import, test, promote, canary, refuse, rollback."""
-
-    name: str
-    at: float
-    who: str
-    what: str
-    why: str
-    alias: str = ""
-    release: str | None = None
-    previous: str | None = None
-    percent: float | None = None
-    verdict: str = ""
-    gates: tuple[Mapping[str, Any], ...] = ()
-
-    def __json__(self) -> dict[str, Any]:
-        when = datetime.datetime.fromtimestamp(self.at, datetime.UTC)
-        return {
-            "who": self.who,
-            "when": when.isoformat(timespec="milliseconds"),
-            "what": self.what,
-            "why": self.why,
-            "alias": self.alias,
-            "release_id": self.release,
-            "previous": self.previous,
-            "percent": self.percent,
-            "verdict": self.verdict,
-            "gates": list(self.gates),
-        }
 
 
 class Registry:
@@ -421,29 +352,6 @@ class Registry:
         ).lastrowid
         assert found is not None
         return found
-
-
-# --------------------------------------------------------------------------- names
-
-
-def split(target: str) -> tuple[str, str]:
-    """``NAME@ALIAS`` → (name, alias). InputError where it is none."""
-    name, at, alias = target.partition("@")
-    if not at or not name or not alias:
-        raise InputError(
-            f"{target!r} does not name a release.",
-            hint="Write NAME@ALIAS, for example handbook@production, or NAME@ID.",
-        )
-    return name, alias
-
-
-def check_name(name: str) -> None:
-    """Raise InputError unless releases can be kept under this name."""
-    if not _NAME.match(name) or len(name) > 100:
-        raise InputError(
-            f"{name!r} cannot be the name of a release.",
-            hint="Use letters, digits, '_', '-' and '.', beginning with a letter.",
-        )
 
 
 # --------------------------------------------------------------------------- rows

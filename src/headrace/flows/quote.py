@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headrace import tracing
 from headrace.errors import InputError
 from headrace.flows import asking, confidence, evidence
 from headrace.flows.asking import Question
@@ -111,6 +112,8 @@ def quote(
     scores, sure = judge(asked, items, found, embedder)
     if threshold is None:
         threshold = THRESHOLD_BY_WORDS if embedder is None else THRESHOLD
+    if (here := tracing.current()) is not None:
+        here.set(confidence=round(sure, 4), threshold=threshold)
     if sure < threshold:
         return abstention(asked, _nearest(passages), sure)
     chosen = [found[i] for i in pick(scores, sentences)]

@@ -28,6 +28,7 @@ from headrace.settings import load
 
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
+    from headrace.types import Trace
 
 HOUR, DAY = 3600.0, 86400.0
 LONGEST = 3660 * DAY
@@ -187,6 +188,22 @@ def observe(root: Path, name: str, window: float = 7 * DAY) -> Watched:
         if release is not None
     }
     return watch(build.ledger(root), name, since=now - window, until=now, live=roles)
+
+
+USUAL_FEWEST = 20
+
+
+def usual_seconds(ledger: Ledger, trace: Trace) -> float | None:
+    """What 95 % of the runs of this trace's application and release took at most, in the week before it.
+
+    None where fewer than ``USUAL_FEWEST`` runs are there to say it.
+    """
+    app, release = str(trace.subject.get("app") or ""), str(trace.subject.get("release") or "")
+    found = ledger.traffic(app, since=trace.start - 7 * DAY, until=trace.start, every=8 * DAY)
+    seconds = sorted(
+        took for (name, _), values in found.seconds.items() if name == release for took in values
+    )
+    return _at(seconds, 0.95) if len(seconds) >= USUAL_FEWEST else None
 
 
 def quarter_before(now: float) -> float:

@@ -131,6 +131,9 @@ class Engine:
                 live=found.live,
                 seconds=dict(found.seconds),
             )
+            if score_threshold is not None:
+                best = max((hit.relevance for hit in found.passages), default=None)
+                span.set(score_threshold=score_threshold, best_relevance=best)
             if found.version is not None:
                 span.set(version=found.version.version, commit=found.version.commit)
         if passages.kb_version is not None:

@@ -233,8 +233,8 @@ def test_a_lost_object_is_noticed_before_a_bundle_is_made(project: Path) -> None
     bundles = build.bundles(project)
     sha256 = first.manifest["files"]["helpers.py"]["sha256"]
     bundles.object(sha256).unlink()
+    text = manifests.canonical({**first.manifest, "notes": ["x"]})
     with pytest.raises(Corrupt, match="helpers.py.*missing"):
-        text = manifests.canonical({**first.manifest, "notes": ["x"]})
         bundles.unfold(manifests.id_of(text), text)
     assert list((bundles.folder / "tmp").iterdir()) == []
     (project / "prompts").mkdir()

@@ -156,6 +156,8 @@ def check_resources(app: App) -> None:
         assert isinstance(sealed, bindings.SealedBindings)
         known = {handle.key: handle for handle in app.handles}
         for key, identity in app.release.manifest["resources"].items():
+            if identity.get("unavailable"):  # it did without, and does without, whatever is set here
+                continue
             sealed.prove(known.get(key) or _handle_of(key, build.bundles(app.root).path(app.release.id)))
             if key.startswith("knowledge:") and identity.get("embedder"):
                 build.require_embedder(sealed.locations.get(key), identity["embedder"], key)

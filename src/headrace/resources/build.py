@@ -69,8 +69,7 @@ def open_embedder(settings: Settings, precision: str = "") -> Embedder:
 
 def default_embedder(root: str | Path | None = None) -> Embedder | None:
     """The project's embedder for scoring sentences, None where there are no weights."""
-    place = bindings.current().place()
-    settings = load(Path(root) if root else place.bundle if place else None)
+    settings = load(Path(root) if root else bindings.settings_root())
     return open_embedder(settings) if embedder_identity(settings) is not None else None
 
 
@@ -296,8 +295,11 @@ def _model_of(target: ModelHandle) -> Model:
         raise _unavailable(target)
     provider, name, found = _here(*named, target, settings)
     factory = plugins.get("models", provider)
-    key = ("model", provider, name, repr(found), target.root, settings.network)
-    return pool.get(key, lambda: factory(name, found, policy=settings.network, root=Path(target.root)))  # type: ignore[no-any-return]
+    # Weights do not travel in a bundle: a release finds them where the project has them.
+    place = bindings.current().place()
+    root = place.project if place else Path(target.root)
+    key = ("model", provider, name, repr(found), str(root), settings.network)
+    return pool.get(key, lambda: factory(name, found, policy=settings.network, root=root))  # type: ignore[no-any-return]
 
 
 def _here(

@@ -15,7 +15,7 @@ import pytest
 
 import headrace as hr
 from headrace import request
-from headrace.errors import Cancelled, InputError, UserError
+from headrace.errors import Cancelled, InputError, NotFound, UserError
 from headrace.flows.app import App
 from headrace.resources import build
 
@@ -419,3 +419,24 @@ def test_gather_and_map() -> None:
     assert hr.map(lambda n: n * n, range(10)) == [n * n for n in range(10)]
     with pytest.raises(InputError, match="max_workers"):
         hr.map(str, [1], max_workers=0)
+
+
+def test_the_settings_of_the_application_hold_wherever_the_process_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hr.answer names no project: the running application's says which embedder scores sentences."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "headrace.toml").write_text('[embedder]\nmodel = "./not-there"\n')
+    (project / "app.py").write_text(
+        "import headrace as hr\n\n\n"
+        "@hr.app\n"
+        "def ask(question: str) -> hr.Answer:\n"
+        "    text = 'The lock opens at six in the morning.'\n"
+        "    found = hr.Passage(text=text, score=1.0, relevance=1.0, document='a.md', end=len(text))\n"
+        "    return hr.answer(question, [found])\n"
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(NotFound, match="not-there"):
+        hr.load(project / "app.py")("When does the lock open?")

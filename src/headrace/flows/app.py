@@ -178,7 +178,7 @@ class App:
 
     def _run(self, arguments: Mapping[str, Any], trace_id: str | None = None) -> Run:
         request.checkpoint()
-        with bindings.use(self.bindings()):
+        with bindings.use(self.bindings()), bindings.within(self.root):
             if tracing.collector() is not None:  # called by another application: a step of its run
                 with tracing.span(self.name, kind="app"):
                     return Run(output=self._call(arguments), trace_id=None, trace=None)

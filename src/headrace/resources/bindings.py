@@ -197,6 +197,29 @@ def use(bindings: Bindings) -> Iterator[Bindings]:
         _current.reset(token)
 
 
+# --- the project of the application that runs
+
+
+_project: ContextVar[Path | None] = ContextVar("headrace_project", default=None)
+
+
+@contextmanager
+def within(project: Path) -> Iterator[None]:
+    """Say whose run this is: its settings hold where a handle does not name a project itself."""
+    token = _project.set(project)
+    try:
+        yield
+    finally:
+        _project.reset(token)
+
+
+def settings_root() -> Path | None:
+    """Whose settings hold here: the release's, the running application's project, or None: where
+    the process stands."""
+    place = current().place()
+    return place.bundle if place is not None else _project.get()
+
+
 # --- what a file creates while it is being loaded
 
 

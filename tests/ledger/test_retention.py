@@ -145,3 +145,32 @@ def test_nobody_is_not_a_user(ledger: Ledger) -> None:
         ledger.forget_user("")
     assert ledger.forget_user("ghost").traces == 0
     assert not ledger.exists
+
+
+def test_a_document_leaves_the_texts_of_traces_that_hold_it(ledger: Ledger) -> None:
+    passages = [{"document": "docs/ferry.md", "text": "Zanzibar ferry", "relevance": 0.9, "score": 1.0}]
+    held = make_trace(
+        record={"passages": passages, "prompts": []}, output="Zanzibar", inputs={"q": "Zanzibar?"}
+    )
+    other = make_trace(output="Zanzibar elsewhere", record={})
+    for trace in (held, other):
+        ledger.record(trace)
+    ledger.add_feedback(Feedback(trace_id=held.id, value="down", comment="Zanzibar is wrong", user="bo"))
+    done = ledger.forget_document("docs/ferry.md")
+    assert (done.traces, done.feedback) == (1, 1)
+    kept = ledger.trace(held.id)
+    assert kept is not None
+    assert "Zanzibar" not in str(kept)
+    assert "docs/ferry.md" not in str(kept)
+    assert kept.record["passages"][0]["relevance"] == 0.9
+    assert kept.record["forgotten"][0]["hash"] == done.tombstone
+    (vote,) = ledger.feedback(held.id)
+    assert (vote.value, vote.comment) == ("down", "")
+    untouched = ledger.trace(other.id)
+    assert untouched is not None
+    assert untouched.output == "Zanzibar elsewhere"
+    assert [row.id for row in ledger.traces(text="zanzibar")] == [other.id]
+    assert ledger.forget_document("docs/ferry.md").traces == 0
+    assert ledger.forget_document("docs/ferry.md").tombstone == done.tombstone
+    with pytest.raises(InputError, match="empty"):
+        ledger.forget_document("")

@@ -264,6 +264,15 @@ class Ledger:
         with self._writing() as connection:
             return retention.forget_user(connection, user, self._clock())
 
+    def forget_document(self, document: str) -> Forgotten:
+        """Erase the texts of all traces that hold a document; makes a ledger where there is none, for
+        the tombstone's key."""
+        if not document:
+            raise InputError(f"The document {document!r} is empty.", hint="Name the document to forget.")
+        self._writer.flush(READ_FLUSH_SECONDS)
+        with self._writing() as connection:
+            return retention.forget_document(connection, document, self._clock())
+
     # ------------------------------------------------------------------ connections
 
     @contextmanager

@@ -12,11 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import sqlite3
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
+from headrace.ledger.content import without_content
+from headrace.ledger.records import to_row, trace_from_json, trace_to_json, unpack
 from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
+from headrace.types import Trace
 
 STEP = 500  # rows in one transaction, so that other processes get their turn
 ROOM = 0.9  # what is full is emptied to this part of the limit
@@ -73,8 +79,7 @@ def forget_user(connection: sqlite3.Connection, user: str, now: float) -> Forgot
     Leaves a tombstone: HMAC-SHA-256 of the name under the ledger's own key, the time and the
     counts, so that the erasure can be shown to whoever asks with the name in hand.
     """
-    (key,) = connection.execute("SELECT value FROM secrets WHERE name = 'key'").fetchone()
-    mark = hmac.new(key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    mark = tombstone(connection, user)
     with transaction(connection):
         mine = "SELECT id FROM traces WHERE user = ?"
         votes = connection.execute(
@@ -86,6 +91,71 @@ def forget_user(connection: sqlite3.Connection, user: str, now: float) -> Forgot
     # The log still has the pages as they were before; an empty log has nothing.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return Forgotten(traces=traces, feedback=votes, tombstone=mark)
+
+
+def tombstone(connection: sqlite3.Connection, name: str) -> str:
+    """HMAC-SHA-256 of what was erased, under the ledger's own key."""
+    (key,) = connection.execute("SELECT value FROM secrets WHERE name = 'key'").fetchone()
+    return hmac.new(key, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def forget_document(connection: sqlite3.Connection, document: str, now: float) -> Forgotten:
+    """Erase the texts of every trace that holds this document, its id included; figures and votes stay.
+
+    Such a trace keeps what it was made with; its record says ``forgotten``, with the tombstone, and it
+    cannot be replayed. Comments and corrections on it go too: they may quote the document.
+    """
+    (key,) = connection.execute("SELECT value FROM secrets WHERE name = 'key'").fetchone()
+    mark = tombstone(connection, document)
+    needle = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    traces = votes = 0
+    last = ""
+    while True:
+        some = connection.execute(
+            "SELECT id, body FROM traces WHERE id > ? ORDER BY id LIMIT ?", (last, STEP)
+        ).fetchall()
+        if not some:
+            break
+        last = some[-1][0]
+        holding = [(id, body) for id, body in some if needle in zlib.decompress(body)]
+        if not holding:
+            continue
+        with transaction(connection):
+            for id, body in holding:
+                row = to_row(_without(unpack(body), document, key, mark, now), content=False)
+                connection.execute(
+                    "UPDATE traces SET question = ?, answer = ?, bytes = ?, words = ?, body = ? WHERE id = ?",
+                    (*row[8:], id),
+                )
+                traces += 1
+                votes += connection.execute(
+                    "UPDATE feedback SET comment = '', correction = '' "
+                    "WHERE trace_id = ? AND (comment <> '' OR correction <> '')",
+                    (id,),
+                ).rowcount
+    with transaction(connection):
+        connection.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?)", (mark, now, traces, votes))
+    give_back(connection)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return Forgotten(traces=traces, feedback=votes, tombstone=mark)
+
+
+def _without(trace: Trace, document: str, key: bytes, mark: str, now: float) -> Trace:
+    bare = without_content(trace, key)
+    data = renamed(trace_to_json(bare), document, f"forgotten:{mark[:16]}")
+    data["record"]["forgotten"] = [*data["record"].get("forgotten", ()), {"hash": mark, "at": now}]
+    return trace_from_json(data)
+
+
+def renamed(value: Any, name: str, mark: str) -> Any:
+    """JSON data with every string that is ``name`` replaced, keys included."""
+    if isinstance(value, str):
+        return mark if value == name else value
+    if isinstance(value, dict):
+        return {renamed(key, name, mark): renamed(item, name, mark) for key, item in value.items()}
+    if isinstance(value, list):
+        return [renamed(item, name, mark) for item in value]
+    return value
 
 
 def give_back(connection: sqlite3.Connection) -> None:

@@ -51,7 +51,7 @@ def prune(
         versions = _versions_to_drop(sql, keep_versions, keep)
         retained = [r.commit for r in records.read_versions(sql) if r.version not in versions]
         gone = _unheld(sql, retained)
-        old, new = _rewritten(writer, gone)
+        old, new = rewritten(writer, gone)
         documents = _purge(sql, versions, gone, old, new)
         publish.sync_words(writer)
         kept = records.read_segments(sql)
@@ -87,7 +87,7 @@ def _unheld(sql: sqlite3.Connection, retained: Sequence[int]) -> NDArray[np.int6
     return seqs[~held]
 
 
-def _rewritten(writer: Writer, gone: NDArray[np.int64]) -> tuple[list[Segment], list[Segment]]:
+def rewritten(writer: Writer, gone: NDArray[np.int64]) -> tuple[list[Segment], list[Segment]]:
     """Segments that hold what goes (and small ones beside them), and the files that replace them."""
     sql, maps = writer.sql, writer.store.maps
     old: list[tuple[Segment, Block]] = []

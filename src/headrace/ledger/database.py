@@ -223,6 +223,14 @@ class Ledger:
                 return [] if by else [FeedbackCount(group="", up=0, down=0)]
             return votes.counts(connection, app=app, since=since, by=by)
 
+    def release_of(self, trace_id: str) -> str | None:
+        """The release that made a trace; None for a working copy's, and where there is no such trace."""
+        with self._reading(flush=False) as connection:
+            if connection is None:
+                return None
+            row = connection.execute("SELECT release FROM traces WHERE id = ?", (trace_id,)).fetchone()
+            return row[0] or None if row is not None else None
+
     # ------------------------------------------------------------------ counting
 
     def traffic(self, app: str, *, since: float, until: float, every: float = 86400.0) -> Traffic:

@@ -252,7 +252,10 @@ class Desk:
 
     def _ended(self, job: Job, result: Result | None, error: BaseException | None) -> None:
         self._jobs.discard(job)
-        self.admission.leave(asyncio.get_running_loop().time() - job.began)
+        seconds = asyncio.get_running_loop().time() - job.began
+        self.admission.leave(seconds)
+        if self.metrics is not None:
+            self.metrics.ran(job.release, result.counted if result is not None else None, error, seconds)
         if not job.done.done():
             if error is not None:
                 job.done.set_exception(error)

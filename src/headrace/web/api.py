@@ -84,6 +84,8 @@ async def record_feedback(request: Request) -> Feedback:
     )
     kept = await _kept(site(request), given)
     site(request).metrics.feedback(value)
+    release = await run_in_threadpool(site(request).ledger.release_of, kept.trace_id)
+    site(request).metrics.voted(release, value)
     return kept
 
 

@@ -11,6 +11,7 @@ Bonferroni: C. E. Bonferroni, Teoria statistica delle classi e calcolo delle pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -123,9 +124,9 @@ class _Bench:
                 verdict, why = "fail", f"{shown} is {side} {_number(threshold)}"
             else:
                 verdict = "not enough data"
-                why = (
-                    f"{shown}: it may be {_number(bound)}, {side} {_number(threshold)}; more examples decide"
-                )
+                gap = abs(value - threshold)  # an interval narrows with the square root of the examples
+                needed = f"about {math.ceil(n * ((value - bound) / gap) ** 2)}" if gap else "many more"
+                why = f"{shown}: it may be {_number(bound)}, {side} {_number(threshold)}; {needed} decide"
         return GateResult(
             name=gate.metric,
             demand=demand,

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import StateError, WorkerLost
+from headrace.errors import WorkerLost
 from headrace.ops import wire
 from headrace.ops.running import Description, Result, Running, Task, counted_of
 from headrace.settings import child_environment
@@ -28,6 +28,7 @@ from headrace.types import Document, Event
 log = logging.getLogger("headrace.ops")
 
 ENDING = 5.0  # seconds a worker may take to write its traces down before it is killed
+ATTEMPTS = 3  # before a worker that dies while it starts is given up
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts to start one that does not come up
 
 # What the libraries for linear algebra read when they are loaded.
@@ -93,37 +94,45 @@ class WorkerProcess:
     async def _keep(self) -> None:
         """Start the process, and start it again when it dies."""
         assert self._warm is not None
-        pause = FIRST_PAUSE
+        pause, deaths = FIRST_PAUSE, 0
         while not self._closing:
             line = await self._spawn()
-            try:
-                self._description = await line.loaded
-            except Exception as error:  # noqa: BLE001 - what the application's own file raised, too
-                await line.gone
-                if self._warm is not None and not self._warm.done():
-                    self._warm.set_exception(error)
-                    return
-                log.warning("%s does not start again: %s", self.target, error)
-                self._lose_waiting()
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
+            error = await self._use(line)
+            if error is None:
+                pause, deaths = FIRST_PAUSE, 0
+                if not self._closing:
+                    log.warning("the worker of %s ended; it is started again", self.target)
                 continue
-            pause = FIRST_PAUSE
-            self._line = line
-            for number, sent in list(self._waiting.items()):
-                del self._waiting[number]
-                line.send_task(number, sent)
-            await asyncio.wait({line.warm, line.gone}, return_when=asyncio.FIRST_COMPLETED)
-            if line.warm.done() and not self._warm.done():
-                self._warm.set_result(None)
+            deaths += 1
+            log.warning("%s did not start: %s", self.target, error)
+            # One that was killed while it started (memory ran out, say) may come up the next time;
+            # one that said why it cannot would say so again.
+            if not self._warm.done() and not (isinstance(error, WorkerLost) and deaths < ATTEMPTS):
+                self._warm.set_exception(error)
+                return
+            if self._warm.done():
+                self._lose_waiting()
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _use(self, line: _Line) -> Exception | None:
+        """Let it work until it ends; what was wrong where it ended before it was warm."""
+        assert self._warm is not None
+        try:
+            self._description = await line.loaded
+        except Exception as error:  # noqa: BLE001 - what the application's own file raised, too
             await line.gone
-            self._line = None
-            if not self._closing:
-                log.warning("the worker of %s ended; it is started again", self.target)
-                if not self._warm.done():
-                    why = f"The worker of {self.target} ended while it started."
-                    self._warm.set_exception(StateError(why, hint="Its last words are in the log above."))
-                    return
+            return error
+        self._line = line
+        for number, sent in list(self._waiting.items()):
+            del self._waiting[number]
+            line.send_task(number, sent)
+        await asyncio.wait({line.warm, line.gone}, return_when=asyncio.FIRST_COMPLETED)
+        if line.warm.done() and not self._warm.done():
+            self._warm.set_result(None)
+        await line.gone
+        self._line = None
+        return None if line.warm.done() else lost()
 
     async def _spawn(self) -> _Line:
         self.starts += 1

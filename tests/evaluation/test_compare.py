@@ -93,16 +93,32 @@ def test_reports_over_different_examples_are_paired_by_id_and_refused_where_noth
         compare(evaluate("app.py:table", QUESTIONS[20:], ["latency"]), two)
 
 
-def test_times_taken_in_different_ways_are_not_compared(variants: Path) -> None:
-    one = evaluate("app.py:table", QUESTIONS, ["contains", "latency"], workers=1)
-    two = evaluate("worse.py:table", QUESTIONS, ["contains", "latency"], workers=4)
+def test_times_of_different_moments_get_no_verdict(variants: Path) -> None:
+    one = evaluate("app.py:table", QUESTIONS, ["contains", "latency"])
+    two = evaluate("worse.py:table", QUESTIONS, ["contains", "latency"])
     found = compare(one, two)
     assert found["latency"].verdict == "not enough data"
-    assert found["latency"].needed is None
-    assert "4 in B" in found.notes[0]
+    assert (found["latency"].needed, found["latency"].low) == (None, None)
+    assert "--times" in found.notes[0]
     assert found["contains"].verdict == "better"
-    three = evaluate("worse.py:table", QUESTIONS, ["contains", "latency"], workers=1, cache=False)
-    assert compare(one, three).notes == ()
+    with pytest.raises(InputError, match="cannot be taken again"):
+        compare(one, "worse.py:table", times=5)
+
+
+def test_times_are_taken_side_by_side(variants: Path) -> None:
+    text = (variants / "app.py").read_text()
+    (variants / "slow.py").write_text(
+        text.replace("@hr.app", "import time\n\n\n@hr.app").replace(
+            "    return ", "    time.sleep(0.02)\n    return "
+        )
+    )
+    found = compare("app.py:table", "slow.py:table", examples=QUESTIONS, metrics=["latency"], times=12)
+    assert found["latency"].n == 12
+    assert found["latency"].verdict == "better"
+    assert "12 examples" in found.notes[0]
+    (variants / "same.py").write_text(text + "# nothing\n")
+    same = compare("app.py:table", "same.py:table", examples=QUESTIONS, metrics=["contains"], times=12)
+    assert [c.metric for c in same.comparisons] == ["contains"]
 
 
 def test_own_metrics_are_found_again(variants: Path) -> None:

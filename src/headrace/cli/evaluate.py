@@ -26,7 +26,7 @@ WORST = 5
 Examples:
   headrace eval
   headrace eval app.py:handbook evals/questions.jsonl --metrics answer_f1,hit@4
-  headrace eval . --metrics contains,metrics.py:polite
+  headrace eval . --metrics contains,metrics.py:polite --html report.html
   headrace eval handbook@production evals/questions.jsonl --json
   headrace eval retrieval evals/questions.jsonl --kb kb --metrics hit@1,hit@4
 
@@ -46,6 +46,9 @@ rouge_l bleu latency latency_p95 tokens cost; your own as file.py:function.""",
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N examples.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the intervals.")
 @click.option("--no-cache", is_flag=True, help="Compute every row anew, also those that are known.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Also write a page of every row."
+)
 @json_option
 def evaluate(
     app: str | None,
@@ -56,6 +59,7 @@ def evaluate(
     limit: int | None,
     confidence: float,
     no_cache: bool,
+    html: str | None,
     as_json: bool,
 ) -> None:
     """Measure an application on examples: every figure with its interval.
@@ -90,11 +94,17 @@ def evaluate(
             progress=progress,
         )
     rows = _rows_path(report, subject.root)
+    if html is not None:
+        from headrace.evaluation.page import page
+
+        Path(html).write_text(page(report), encoding="utf-8")
     if as_json:
-        print_json(as_value(report, rows))
+        print_json(as_value(report, rows) | ({"html": html} if html else {}))
         return
     show_report(report)
-    click.echo(f"\nreport {report.id[:16]}")
+    click.echo(f"\nreport {report.id[:16]} · headrace reports show {report.id[:16]}")
+    if html is not None:
+        click.echo(f"page   {html}")
 
 
 def _knowledge_base(name: str | None) -> Any:
@@ -135,7 +145,7 @@ def as_value(report: Report, rows: str) -> dict[str, Any]:
         "examples_hash": report.examples,
         "metrics": {m["name"]: {key: m.get(key) for key in METRIC_KEYS} for m in report.measurements},
         "rows": rows,
-        "count": len(report.rows),
+        "count": report.settings.get("count", len(report.rows)),
         "failed": report.settings.get("failed", 0),
         "computed": report.settings.get("computed"),
         "cached": report.settings.get("cached"),

@@ -39,6 +39,8 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "why": ("headrace.cli.why:why", "Say what made an answer, and at which step it went wrong."),
     "forget": ("headrace.cli.forget:forget", "Erase a user or a document everywhere it is kept."),
+    "reports": ("headrace.cli.reports:reports", "List and show what was measured."),
+    "examples": ("headrace.cli.reports:examples", "Make examples out of runs; check files of them."),
     "traces": ("headrace.cli.traces:traces", "List, show and export what was answered, and from what."),
     "kb": ("headrace.cli.knowledge:kb", "Look after knowledge bases: info, check, prune, list."),
     "doctor": ("headrace.cli.project:doctor", "Say what is installed, where models lie, what is wrong."),

@@ -7,7 +7,7 @@ The verdicts themselves are pure functions of the rows (``measure.comparing``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from headrace.evaluation import chosen, dataset
 from headrace.evaluation.chosen import Given
 from headrace.evaluation.dataset import Examples
 from headrace.evaluation.evaluate import ExamplesGiven, measure
+from headrace.evaluation.timing import side_by_side
 from headrace.flows.app import App
 from headrace.flows.fingerprint import fingerprint
 from headrace.flows.load import load, project_app
@@ -60,6 +61,7 @@ def compare(
     confidence: float = 0.95,
     workers: int | None = None,
     cache: bool = True,
+    times: int = 0,
     progress: Progress | None = None,
 ) -> Compared:
     """A against B on the rows that both have: better, worse, equivalent, or not enough data.
@@ -70,13 +72,26 @@ def compare(
     what the examples say enough for). ``margin`` replaces the metrics' own: differences smaller
     than it do not matter.
 
+    Seconds of two evaluations were taken at different moments, so they get no verdict. With
+    ``times`` up to that many examples are run by both applications in turns (``timing``), and
+    these times are compared.
+
     Raises NotFound for a side that does not exist, InputError where no row of A has a partner in B.
     """
+    if times < 0:
+        raise InputError(f"times={times!r} is below 0.", hint="How many examples to run for times, or 0.")
     if margin is not None and not margin >= 0:
         raise InputError(f"A margin of {margin!r}.", hint="The smallest difference that matters, 0 or more.")
     sides = [_side(a, "A"), _side(b if b is not None else _production(a), "B")]
     root = next((s.root for s in sides if isinstance(s, App)), find_root())
+    apps = [s for s in sides if isinstance(s, App)]
     reports = [s for s in sides if isinstance(s, Report)]
+    if times and reports:
+        raise InputError(
+            f"Times of the report {reports[0].id!r} cannot be taken again.",
+            hint="Name two applications to have their examples timed side by side.",
+        )
+    given: Examples | None = None
     if len(reports) < len(sides):
         given = _examples(examples, reports, root)
         names = metrics if metrics is not None else _metrics_of(reports)
@@ -90,15 +105,49 @@ def compare(
     assert isinstance(right, Report)
     only = [m.name for m in chosen.choose(metrics, Examples(items=()))] if metrics is not None else None
     compared = compare_reports(left, right, margin=margin, metrics=only, confidence=confidence)
-    why = _times_differ(left, right) if any(c.unit == "s" for c in compared) else ""
+    notes: tuple[str, ...] = ()
+    if timed := [c.metric for c in compared if c.unit == "s"]:
+        if times and given is not None:
+            taken = side_by_side(apps[0], apps[1], given, most=times, progress=progress)
+            fresh = {
+                c.metric: c
+                for c in compare_reports(
+                    _timed(left, taken.a, timed),
+                    _timed(right, taken.b, timed),
+                    margin=margin,
+                    metrics=timed,
+                    confidence=confidence,
+                )
+            }
+            compared = [fresh.get(c.metric, c) for c in compared]
+            notes = (f"Times: {len(taken.a)} examples, run by both in turns.",)
+        else:
+            compared = [_untimed(c) if c.unit == "s" else c for c in compared]
+            notes = (TIMES,)
     return Compared(
         a=left,
         b=right,
-        comparisons=tuple(_untimed(c) if why and c.unit == "s" else c for c in compared),
-        notes=(why,) if why else (),
+        comparisons=tuple(compared),
+        notes=notes,
         same_examples=left.examples == right.examples,
         names=(_label(a, left), _label(b, right)),
     )
+
+
+TIMES = (
+    "Times were taken at different moments and get no verdict; --times 20 runs up to 20 examples by "
+    "both in turns."
+)
+
+
+def _timed(report: Report, seconds: Mapping[str, float], metrics: Sequence[str]) -> Report:
+    """The report with these seconds as the scores of its timed metrics, on the rows that have them."""
+    rows = [
+        {**row, "scores": {**row["scores"], **dict.fromkeys(metrics, seconds[row["id"]])}}
+        for row in report.rows
+        if row["id"] in seconds
+    ]
+    return replace(report, rows=tuple(rows))
 
 
 def _production(a: Side | None) -> str:
@@ -185,18 +234,6 @@ def _evaluated(
         cache=cache,
         confidence=confidence,
         progress=progress,
-    )
-
-
-def _times_differ(a: Report, b: Report) -> str:
-    """Why seconds of the two reports cannot be set against each other; "" where they can."""
-    counts = [sorted({int(row.get("workers", 0)) for row in report.rows}) for report in (a, b)]
-    if counts[0] == counts[1] and len(counts[0]) == 1:
-        return ""
-    shown = [", ".join(str(count) for count in some) for some in counts]
-    return (
-        f"Times were taken with different numbers of rows side by side ({shown[0]} in A, {shown[1]} in B): "
-        "evaluate both anew with the same --workers and --no-cache to compare them."
     )
 
 

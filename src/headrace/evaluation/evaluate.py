@@ -138,11 +138,13 @@ def measure(
             "own_metrics": {m.name: m.place for m in metrics if isinstance(m, chosen.FileMetric)},
             "workers": done.workers,
             "confidence": confidence,
+            "count": len(rows),
             "computed": done.computed,
             "cached": done.cached,
             "recomputed": done.recomputed,
             "failed": sum(row["error"] is not None for row in rows),
             "clusters": len({label for label in clusters if label is not None}),
+            "rows_seconds": round(done.seconds, 3),
             "seconds": round(clock() - started, 3),
         },
         measurements=tuple(

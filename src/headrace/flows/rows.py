@@ -27,6 +27,8 @@ from headrace.resources.handles import KnowledgeBase
 from headrace.types import Answer, Citation, Finding, Span, Trace, Usage, digest, to_json
 
 REMOTE_WORKERS = 32
+# What a result holds; one that an older Headrace kept with less of it is computed again.
+KEPT = frozenset("kind output error seconds usage passages outcome steps trace_id workers".split())
 TICK_SECONDS = 0.1
 GRACE_SECONDS = 5.0  # for rows in flight to stop after Ctrl-C
 
@@ -103,7 +105,8 @@ def run_rows(
     todo: dict[str, Mapping[str, Any]] = dict(zip(keys, items, strict=True))
     known: dict[str, dict[str, Any]] = {}
     if journal is not None and cache:
-        known = journal.read(made.id, list(todo))
+        found = journal.read(made.id, list(todo))
+        known = {key: result for key, result in found.items() if result.keys() >= KEPT}
     left = {key: item for key, item in todo.items() if key not in known}
     again = journal.begun(made.id) & set(left) if journal is not None else set()
     chosen = workers or workers_for(made)

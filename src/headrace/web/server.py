@@ -23,7 +23,7 @@ from headrace.ops.metrics import Metrics
 from headrace.ops.running import Staff
 from headrace.ops.serve import Desk
 from headrace.settings import Settings, environment
-from headrace.web import api, monitor, openai, pages, records
+from headrace.web import api, monitor, openai, pages, records, reports
 from headrace.web.security import Door, Gate
 from headrace.web.site import HERE, Site
 
@@ -40,6 +40,11 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
     ("/traces/{id}", records.trace, ("GET",)),
     ("/monitor", monitor.monitor, ("GET",)),
     ("/monitor.json", monitor.monitor, ("GET",)),
+    ("/reports", reports.reports, ("GET",)),
+    ("/reports.json", reports.reports, ("GET",)),
+    ("/reports.css", reports.style, ("GET",)),
+    ("/reports/{id}.json", reports.report, ("GET",)),
+    ("/reports/{id}", reports.report, ("GET",)),
     ("/sign-in", pages.sign_in, ("GET", "POST")),
     ("/sign-in.json", pages.sign_in, ("GET",)),
     ("/v1/apps/{name}/invoke", api.invoke, ("POST",)),

@@ -155,22 +155,17 @@ def _by_rows(
     d = a - b
     n = len(d)
     widest = None if bounds is None else bounds[1] - bounds[0]
-    size = _size(d, a, b, widest)
+    unseen = float(np.concatenate([a, b]).std()) if widest is None else widest
+    size = _size(d if groups is None else np.bincount(groups, d).astype(np.float64), unseen, n)
     y = np.concatenate([d, [size, -size]])
     total = n + 2
     variance = float(y.var(ddof=1)) / total
     freedom = float(max(n - 1, 1))
-    if groups is not None:
-        # The added rows are clusters too, as large as the others are on average.
-        sizes = np.bincount(groups).astype(np.float64)
-        extra = max(1, round(n / len(sizes)))
-        y = np.concatenate([d, np.full(extra, size), np.full(extra, -size)])
-        labels = np.concatenate([groups, np.full(extra, len(sizes)), np.full(extra, len(sizes) + 1)]).astype(
-            np.int64
-        )
-        total = len(y)
-        alone = float(y.var(ddof=1)) / total
-        variance = max(alone, cluster_variance(y, labels, np.bincount(labels).astype(np.float64)))
+    if groups is not None:  # the added rows are documents of their own
+        many = int(groups.max()) + 1
+        labels = np.concatenate([groups, [many, many + 1]]).astype(np.int64)
+        sizes = np.bincount(labels).astype(np.float64)
+        variance = max(variance, cluster_variance(y, labels, sizes))
         freedom = max(_kish(groups) - 1, 1.0)
     centre = float(y.sum()) / total
     half = normal.t(0.5 + confidence / 2, freedom) * math.sqrt(variance)
@@ -182,15 +177,15 @@ def _by_rows(
     return difference, low, high, math.sqrt(variance * total), method
 
 
-def _size(d: Floats, a: Floats, b: Floats, widest: float | None) -> float:
-    """How large a difference of one row is where there is one: the size of the two added rows.
+def _size(sums: Floats, unseen: float, rows: int) -> float:
+    """How large a difference is where there is one, of a row or summed over a document's rows.
 
-    The root mean square of the differences that were seen and of two that were not: as large as can
-    be (1 for scores), or as rows differ among themselves. Where only one row differs, by a little,
-    that says little about the next one.
+    The root mean square of the differences that were seen and of two that were not, which are as
+    large as can be (1 a row for scores), or as rows differ among themselves. Where only one row
+    differs, by a little, that says little about the next one.
     """
-    unseen = float(np.concatenate([a, b]).std()) if widest is None else widest
-    return math.sqrt((float((d**2).sum()) + 2 * unseen**2) / (np.count_nonzero(d) + 2))
+    widest = unseen * rows / len(sums)
+    return math.sqrt((float((sums**2).sum()) + 2 * widest**2) / (np.count_nonzero(sums) + 2))
 
 
 # --------------------------------------------------------------------------- quantiles

@@ -138,8 +138,8 @@ def promote(
     _show_gates(done.gates)
     label = f"{done.name} {done.release.version} ({done.release.id[:12]})"
     if done.refused:
-        at = f"{target} stays at {_short(done.previous)}"
-        click.echo(f"\nRefused: {label} is not ready for {target}. {at}.")
+        stays = _short(done.previous) if done.previous else "empty"
+        click.echo(wrapped(f"\nRefused: {label} is not ready. {target} stays {stays}."))
         click.echo(
             wrapped(
                 'Next: evaluate it (headrace eval), mend it, or promote it with --override "why".',
@@ -149,11 +149,11 @@ def promote(
     if done.verdict == "overridden":
         click.echo(wrapped(f"\nGates overridden: {done.why}. It stands in the log."))
     if canary is not None:
-        click.echo(f"{label} gets {canary:g} % of the users of {target}, {_short(done.previous)} the rest.")
+        click.echo(wrapped(f"{label} gets {canary:g} % of the users, {_short(done.previous)} the rest."))
         click.echo(f"Next: headrace promote {target}   or   headrace rollback {done.name}")
         return 0
     before = f" (before: {_short(done.previous)})" if done.previous != done.release.id else " (as before)"
-    click.echo(f"{target} is {label}{before}.")
+    click.echo(wrapped(f"{target} is {label}{before}."))
     if done.alias == "staging":
         click.echo(f"Next: headrace promote {done.name}@production")
     return 0
@@ -181,7 +181,7 @@ def rollback(name: str, why: str, as_json: bool) -> int:
         print_json(done)
         return 0
     label = f"{done.name} {done.release.version} ({done.release.id[:12]})"
-    click.echo(f"{done.name}@production is {label}; {_short(done.previous)} is out.")
+    click.echo(wrapped(f"{done.name}@production is {label}; {_short(done.previous)} is out."))
     return 0
 
 
@@ -262,11 +262,11 @@ def show(name: str | None, lines: int, verifying: bool, as_json: bool) -> int:
         click.echo("\nLog")
         for entry in log[-lines:]:
             what = entry.what + (f" {entry.alias}" if entry.alias else "")
-            to = _short(entry.release) + (f" (before: {_short(entry.previous)})" if entry.previous else "")
             percent = f" {entry.percent:g} %" if entry.percent else ""
             verdict = f" · {entry.verdict}" if entry.verdict not in ("", "passed", "rolled back") else ""
-            click.echo(f"  {_when(entry.at)}  {entry.name} {what}{percent} {to}{verdict}")
-            click.echo(wrapped(f"{entry.who}" + (f": {entry.why}" if entry.why else ""), "      "))
+            click.echo(f"  {_when(entry.at)}  {entry.name} {what}{percent} {_short(entry.release)}{verdict}")
+            before = f" · before: {_short(entry.previous)}" if entry.previous else ""
+            click.echo(wrapped(f"{entry.who}{before}" + (f" · {entry.why}" if entry.why else ""), "      "))
     return 0
 
 

@@ -107,11 +107,9 @@ def test_times_of_different_moments_get_no_verdict(variants: Path) -> None:
 
 def test_times_are_taken_side_by_side(variants: Path) -> None:
     text = (variants / "app.py").read_text()
-    (variants / "slow.py").write_text(
-        text.replace("@hr.app", "import time\n\n\n@hr.app").replace(
-            "    return ", "    time.sleep(0.02)\n    return "
-        )
-    )
+    wait = "    import time\n\n    time.sleep(0.02)\n    text = ANSWERS"
+    assert "    text = ANSWERS" in text
+    (variants / "slow.py").write_text(text.replace("    text = ANSWERS", wait))
     found = compare("app.py:table", "slow.py:table", examples=QUESTIONS, metrics=["latency"], times=12)
     assert found["latency"].n == 12
     assert found["latency"].verdict == "better"

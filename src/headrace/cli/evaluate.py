@@ -262,7 +262,8 @@ Examples:
   headrace compare                        the working copy against production
   headrace compare 01a3f2c4d5e6f708 01a3f2c4d5e70911      two reports
   headrace compare app.py:handbook handbook@production --margin 0.02
-  headrace compare variants/short.py:handbook app.py:handbook --json"""
+  headrace compare variants/short.py:handbook app.py:handbook --json
+  headrace compare --times 20             and their times, taken in turns"""
 )
 @click.argument("a", required=False)
 @click.argument("b", required=False)
@@ -275,6 +276,13 @@ Examples:
 @click.option("--metrics", metavar="A,B", help="Only these.")
 @click.option("--workers", type=click.IntRange(1), help="Rows side by side.")
 @click.option("--no-cache", is_flag=True, help="Compute every row anew.")
+@click.option(
+    "--times",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    help="Run up to N examples by both in turns, to compare times.",
+)
 @json_option
 def compare(
     a: str | None,
@@ -284,6 +292,7 @@ def compare(
     metrics: str | None,
     workers: int | None,
     no_cache: bool,
+    times: int,
     as_json: bool,
 ) -> None:
     """Say whether A is better than B, worse, equivalent, or not known yet.
@@ -304,6 +313,7 @@ def compare(
             metrics=metrics,
             workers=workers,
             cache=not no_cache,
+            times=times,
             progress=progress,
         )
     if as_json:
@@ -383,7 +393,7 @@ def _sentences(comparisons: Sequence[Any]) -> list[tuple[str, str]]:
             margin = f" ({figure(c.margin, c.unit)})" if c.verdict == "equivalent" else ""
             said.append((c.metric, _WORDS[c.verdict] + margin))
         elif c.method == "not comparable":
-            said.append((c.metric, "not enough data: the two were not measured alike"))
+            said.append((c.metric, "no verdict: taken at different moments"))
         elif c.needed is None:
             said.append((c.metric, f"not enough data ({c.n} pairs); no number can be told that would do"))
         else:

@@ -29,13 +29,15 @@ def answer(
     embedder: Embedder | None = None,
     decoding: Decoding | None = None,
     history: Sequence[Message] = (),
+    threshold: float | None = None,
     visible: bool | None = None,
 ) -> Answer:
     """Answer from the passages, citing them, or abstain and say what was looked for.
 
     Without an available ``model`` the answer quotes (see :func:`headrace.flows.quote.quote`).
     ``embedder`` scores sentences; None takes the project's, where there is one. ``history`` are
-    earlier turns for the model. The text is streamed to whoever listens to the run when
+    earlier turns for the model. ``threshold`` is the confidence (0 to 1) below which quoting
+    abstains; None takes the fitted one, 0 never abstains. The text is streamed to whoever listens to the run when
     ``visible`` is True, or when it is None and the application itself calls (not a step of it).
     Raises InputError for a question that is empty or too long, or for passages that are not.
     """
@@ -48,7 +50,9 @@ def answer(
     request.checkpoint()
     with tracing.span("answer", passages=len(items)) as span:
         if opened is None or not items:
-            given = quoting.quote(question, passages, embedder=embedder or _default_embedder())
+            given = quoting.quote(
+                question, passages, embedder=embedder or _default_embedder(), threshold=threshold
+            )
             if opened is not None:
                 given = replace(
                     given,

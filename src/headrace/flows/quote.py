@@ -104,6 +104,11 @@ def quote(
     items = check_passages(passages)
     if not sentences >= 1:
         raise InputError(f"sentences={sentences!r} is not a number from 1.", hint="Give for example 2.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(
+            f"threshold={threshold!r} is not between 0 and 1.",
+            hint="It is a bound on confidence, a probability; leave it out for the fitted one.",
+        )
     found = evidence.candidates(items)
     asked = read(question, passages, found)
     if not found:

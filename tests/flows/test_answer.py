@@ -243,7 +243,7 @@ def test_texts_are_no_passages_and_a_name_is_no_model() -> None:
 
 def test_the_threshold_of_quoting_can_be_set() -> None:
     question = "What is the boiling point of tungsten?"
-    assert answer(question, PASSAGES, embedder=NoEmbedder()).abstained
+    assert answer(question, PASSAGES, embedder=NoEmbedder(), threshold=1).abstained
     assert not answer(question, PASSAGES, embedder=NoEmbedder(), threshold=0).abstained
     with pytest.raises(InputError, match="threshold=2 is not between 0 and 1"):
         answer(question, PASSAGES, embedder=NoEmbedder(), threshold=2)

@@ -37,8 +37,9 @@ def answer(
     Without an available ``model`` the answer quotes (see :func:`headrace.flows.quote.quote`).
     ``embedder`` scores sentences; None takes the project's, where there is one. ``history`` are
     earlier turns for the model. ``threshold`` is the confidence (0 to 1) below which quoting
-    abstains; None takes the fitted one, 0 never abstains. The text is streamed to whoever listens to the run when
-    ``visible`` is True, or when it is None and the application itself calls (not a step of it).
+    abstains; None takes the fitted one, 0 never abstains. The text is streamed to whoever listens
+    to the run when ``visible`` is True, or when it is None and the application itself calls (not a
+    step of it).
     Raises InputError for a question that is empty or too long, or for passages that are not.
     """
     from headrace.flows import quote as quoting

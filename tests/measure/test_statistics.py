@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headrace.errors import InputError
+from headrace.measure import resampling
 from headrace.measure.resampling import counts, studentised
 from headrace.measure.statistics import Interval, mean, quantile, rate, summary
 
@@ -237,3 +238,23 @@ def test_bad_values_are_refused() -> None:
         summary([0.5, 1.0], "rate")
     with pytest.raises(InputError, match="kind"):
         summary([0.5, 1.0], "total")
+
+
+def test_resampling_in_pieces_is_resampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the counts would not fit into memory they are drawn in pieces: other draws, the same answer."""
+    random = np.random.default_rng(11)
+    values = [float(x) for x in random.lognormal(size=400)]
+    labels = [i // 4 for i in range(400)]
+    both = np.array([values, values[::-1]]).T
+    groups = np.array(labels)
+
+    def all_of_them() -> list[float]:
+        free, clustered_ = mean(values), mean(values, clusters=labels)
+        plain = np.quantile(resampling.quantiles(both, 0.5), [0.025, 0.975])
+        whole = np.quantile(resampling.quantiles(both, 0.5, groups), [0.025, 0.975])
+        return [free.low, free.high, clustered_.low, clustered_.high, *plain, *whole]
+
+    at_once = all_of_them()
+    monkeypatch.setattr(resampling, "KEPT", 50_000)
+    assert all_of_them() == pytest.approx(at_once, rel=0.05)
+    assert all_of_them() != at_once

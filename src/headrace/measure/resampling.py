@@ -91,16 +91,17 @@ def quantiles(
     and a row counts as often as its cluster was.
     """
     rows = len(samples)
-    if groups is not None:
-        weights = counts(int(groups.max()) + 1, resamples, seed)[:, groups]
+    found = []
+    for many, own in _pieces(rows * samples.shape[1], resamples, seed):
+        if groups is None:
+            drawn = np.random.default_rng([own, rows]).integers(0, rows, (many, rows))
+            found.append(np.quantile(samples[drawn], q, axis=1))
+            continue
+        weights = counts(int(groups.max()) + 1, many, own)[:, groups]
         columns = []
         for column in samples.T:
             order = np.argsort(column)
             reached = np.cumsum(weights[:, order], axis=1)
             columns.append(column[order][(reached >= q * reached[:, -1:]).argmax(axis=1)])
-        return np.stack(columns, axis=1)
-    found = []
-    for many, own in _pieces(rows * samples.shape[1], resamples, seed):
-        drawn = np.random.default_rng([own, rows]).integers(0, rows, (many, rows))
-        found.append(np.quantile(samples[drawn], q, axis=1))
+        found.append(np.stack(columns, axis=1))
     return np.concatenate(found, axis=0)

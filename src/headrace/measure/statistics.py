@@ -14,6 +14,7 @@ comparison of two variants here: see ``verdict``.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -298,13 +299,15 @@ def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
     tails, a rank is given up where the probability stays at ``confidence``.
     """
     tail = (1 - confidence) / 2
-    below = np.array([normal.binomial_at_most(k, n, q) for k in range(-1, n + 1)])  # index k + 1
-    low = int(np.searchsorted(below, tail, side="right")) - 1  # the largest with P(X ≤ low − 1) ≤ tail
-    high = int(np.searchsorted(below, 1 - tail, side="left"))  # the smallest with P(X ≤ high − 1) ≥ 1 − tail
+
+    def below(rank: int) -> float:
+        return normal.binomial_at_most(rank - 1, n, q)
 
     def covers(first: int, last: int) -> bool:
-        return bool(below[last] - below[first] >= confidence)
+        return below(last) - below(first) >= confidence
 
+    low = bisect_right(range(n + 2), tail, key=below) - 1  # the largest with P(X ≤ low − 1) ≤ tail
+    high = bisect_left(range(n + 2), 1 - tail, key=below)  # the smallest with P(X ≤ high − 1) ≥ 1 − tail
     if low > 0 and high <= n and low + 1 < high:
         if covers(low + 1, high):
             low += 1

@@ -101,6 +101,14 @@ def test_max_is_the_mirror_of_min(reports: Reports) -> None:
     assert one(reports, metric="latency", max=0.152).verdict == "not enough data"
 
 
+def test_a_bound_that_few_rows_do_not_have_passes_nothing(reports: Reports) -> None:
+    reports.save(report({"latency_p95": [0.1] * 20}))
+    found = one(reports, metric="latency_p95", max=1.0)
+    assert (found.value, found.high, found.verdict) == (0.1, None, "not enough data")
+    assert "too few" in found.why
+    assert one(reports, metric="latency_p95", max=0.05).verdict == "fail"
+
+
 def test_several_gates_share_the_error_rate_and_say_so(reports: Reports) -> None:
     reports.save(report({"exact_match": shares(170, 200), "latency": [0.1] * 200}))
     (alone,) = judge(

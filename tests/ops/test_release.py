@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -210,6 +212,20 @@ def test_a_handle_that_is_made_while_running_is_recorded_in_this_process(project
     assert hr.load(f"finder@{seen.id}")("fire") == "FIRE BURNS UPWARD."
     with pytest.raises(hr.HeadraceError, match="does not hold the resource 'knowledge:kb'"):
         hr.load(f"finder@{blind.id}")("fire")
+
+
+def test_a_handle_that_an_evaluation_opened_is_held_whoever_releases(project: Path) -> None:
+    late = APP.replace('kb = hr.KnowledgeBase("kb")\n', "").replace(
+        "    found =", '    kb = hr.KnowledgeBase("kb")\n    found ='
+    )
+    (project / "app.py").write_text(late)
+    report = hr.evaluate("app.py", [{"id": "1", "inputs": {"question": "fire"}}], ["latency"])
+    assert [four[:2] for four in report.settings["handles"]] == [["knowledge", "kb"]]
+    code = "import headrace as hr; print(hr.release('app.py').id)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    made = build.registry(project).release(done.stdout.strip())
+    assert list(made.manifest["resources"]) == ["knowledge:kb"]
+    assert hr.load(f"finder@{made.id}")("fire") == "FIRE BURNS UPWARD."
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,7 @@ def measure(
             "examples": _shown(examples.source, root),
             "metrics": [metric.name for metric in metrics],
             "own_metrics": {m.name: m.place for m in metrics if isinstance(m, chosen.FileMetric)},
+            "handles": [[h.kind, h.name, h.specification, h.root] for h in app.opened],
             "workers": done.workers,
             "confidence": confidence,
             "count": len(rows),

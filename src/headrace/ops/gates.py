@@ -111,17 +111,18 @@ class _Bench:
         if broken:
             verdict: Word = "fail"
             why = f"the metric itself failed on {broken} of {len(report.rows)} rows"
-        elif value is None or low is None or high is None:
+        elif value is None:
             verdict, why = "not enough data", f"nothing could be measured on {len(report.rows)} examples"
         else:
-            clears = low >= threshold if demand == "min" else high <= threshold
-            misses = value < threshold if demand == "min" else value > threshold
             side = "below" if demand == "min" else "above"
             bound = low if demand == "min" else high
-            if clears:
-                verdict, why = "pass", shown
-            elif misses:
+            misses = value < threshold if demand == "min" else value > threshold
+            if misses:
                 verdict, why = "fail", f"{shown} is {side} {_number(threshold)}"
+            elif bound is None:  # a high quantile of few rows
+                verdict, why = "not enough data", f"{shown}: too few for that bound"
+            elif bound >= threshold if demand == "min" else bound <= threshold:
+                verdict, why = "pass", shown
             else:
                 verdict = "not enough data"
                 gap = abs(value - threshold)  # an interval narrows with the square root of the examples

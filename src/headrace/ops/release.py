@@ -22,13 +22,14 @@ from headrace.flows import sources
 from headrace.flows.app import App
 from headrace.flows.fingerprint import PROMPTS, distributions, fingerprint
 from headrace.flows.load import load
+from headrace.ops import mlflow
 from headrace.protocols import Progress
 from headrace.releases import manifest as manifests
 from headrace.releases.bundle import Bundles, Stored, held, listing, stored_of
 from headrace.releases.entries import check_name, whoami
 from headrace.request import checkpoint
 from headrace.resources import bindings, build
-from headrace.resources.handles import Handle, KnowledgeBase
+from headrace.resources.handles import Handle, KnowledgeBase, revived
 from headrace.settings import FILE, STATE, Settings, environment
 from headrace.settings import load as load_settings
 from headrace.types import Release, to_json
@@ -59,9 +60,9 @@ def release(app: App | str | Path, *, why: str = "", progress: Progress | None =
     root, settings = subject.root.absolute(), load_settings(subject.root)
     check_name(subject.name)
     bundles, registry = build.bundles(root), build.registry(root)
-    opened = app.opened if isinstance(app, App) else ()
-    handles = _handles([*subject.handles, *opened])
     made = fingerprint(subject)
+    opened = app.opened if isinstance(app, App) else ()
+    handles = _handles([*subject.handles, *opened, *_evaluated(made.id, root)])
     resources = {key: to_json(_identity(handle)) for key, handle in handles.items()}
     files = _files(subject, settings, made.files, bundles)
     known = [r.manifest for r in registry.releases()]
@@ -98,7 +99,9 @@ def release(app: App | str | Path, *, why: str = "", progress: Progress | None =
     text = manifests.canonical(manifest)
     id = manifests.id_of(text)
     bundles.unfold(id, text)
-    return registry.add(id=id, name=subject.name, manifest=manifest, text=text, who=whoami(), why=why)
+    made_now = registry.add(id=id, name=subject.name, manifest=manifest, text=text, who=whoami(), why=why)
+    mlflow.keep_in_step(root, subject.name, made_now)
+    return made_now
 
 
 # --------------------------------------------------------------------------- what is released
@@ -142,6 +145,16 @@ def _handles(found: Iterable[Handle]) -> dict[str, Handle]:
                 hint="Give them different names, or make the handle once and import it.",
             )
     return dict(sorted(handles.items()))
+
+
+def _evaluated(subject: str, root: Path) -> list[Handle]:
+    """The handles that were opened while this very application was evaluated, in whatever process."""
+    return [
+        revived(*four)
+        for report in build.reports(root).list(subject=subject, limit=10)
+        for four in report.settings.get("handles", ())
+        if four[3] == str(root)
+    ]
 
 
 def _identity(handle: Handle) -> Mapping[str, Any]:

@@ -275,6 +275,14 @@ def _messages(given: str | Sequence[Message]) -> Sequence[Message]:
     return [Message("user", given)] if isinstance(given, str) else given
 
 
+def revived(kind: str, name: str, specification: str, root: str) -> Handle:
+    """A handle from its four strings, as a report keeps those that an evaluation used."""
+    if kind == "knowledge":
+        place = json.loads(specification)
+        return KnowledgeBase.at(Path(place["folder"]), name=name, root=Path(root), follow=place["follow"])
+    return ModelHandle(specification, root=root)
+
+
 def model(specification: str = "auto") -> ModelHandle:
     """A handle to a language model; nothing is loaded or contacted.
 

@@ -188,6 +188,8 @@ def show_report(report: Report, *, worst: int = WORST) -> None:
             right=(1, 2, 3),
         )
     )
+    if clusters := settings.get("clusters"):
+        click.echo(wrapped(f"\nRows that share one of {clusters} documents count as connected."))
     wrong = [row for row in report.rows if row.get("diagnosis")]
     if not wrong:
         return
@@ -211,8 +213,6 @@ def _remarks(measured: Mapping[str, Any]) -> str:
         parts.append(f"{measured['failed']} failed")
     if measured.get("not_assessed"):
         parts.append(f"{measured['not_assessed']} without")
-    if "clustered" in str(measured.get("method", "")):
-        parts.append("clustered by document")
     if measured.get("direction") == "lower":
         parts.append("lower is better")
     return ", ".join(parts)

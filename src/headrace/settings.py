@@ -133,6 +133,16 @@ class ReleaseSettings:
     gates: tuple[GateSettings, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class MlflowSettings:
+    """``[mlflow]``: the tracking server that releases and promotions are shown to; "" is none.
+
+    ``uri`` is what MLflow takes: ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
+    """
+
+    uri: str = ""
+
+
 Policy = Literal["off", "named", "open"]
 
 
@@ -151,6 +161,7 @@ class Settings:
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
+    mlflow: MlflowSettings = field(default_factory=MlflowSettings)
 
     @property
     def state(self) -> Path:
@@ -171,6 +182,15 @@ def environment_names() -> tuple[str, ...]:
 def child_environment(**extra: str) -> dict[str, str]:
     """A copy of the environment for a child process, with additions."""
     return {**os.environ, **extra}
+
+
+def tell_libraries(**values: str) -> None:
+    """Set variables that a library reads when it is imported, for this process and its children.
+
+    For libraries that know no other way (MLflow's telemetry and log level); what a person set wins.
+    """
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
 
 
 def home() -> Path:
@@ -203,6 +223,7 @@ _VARIABLES = (
     "HEADRACE_MODEL",
     "HEADRACE_NETWORK",
     "HEADRACE_PRECISION",
+    "HEADRACE_THREADS",
 )
 _cache: dict[Path, tuple[tuple[int, int], tuple[str | None, ...], Settings]] = {}
 
@@ -239,7 +260,7 @@ def _read(root: Path, path: Path | None) -> Settings:
             raise SettingsError(
                 f"{path} is not valid TOML: {error}", hint="Correct that line; nothing was read."
             ) from error
-    known = ("project", "app", "kb", "embedder", "models", "network", "ledger", "serve", "release")
+    known = ("project", "app", "kb", "embedder", "models", "network", "ledger", "serve", "release", "mlflow")
     _refuse_unknown(data, known, where=str(path))
     models = dict(data.get("models", {}))
     default = models.pop("default", "")
@@ -257,6 +278,12 @@ def _read(root: Path, path: Path | None) -> Settings:
     for key, variable in (("model", "HEADRACE_EMBEDDER"), ("precision", "HEADRACE_PRECISION")):
         if value := environment(variable):
             embedder[key] = value
+    if threads := environment("HEADRACE_THREADS"):
+        if not threads.isdecimal():
+            raise SettingsError(
+                f"HEADRACE_THREADS={threads!r} is not a number of threads.", hint="Use 0 for one per core."
+            )
+        embedder["threads"] = int(threads)
     ledger = dict(data.get("ledger", {}))
     if (switch := environment("HEADRACE_LEDGER")) in ("off", "0", "false"):
         ledger["enabled"] = False
@@ -279,6 +306,7 @@ def _read(root: Path, path: Path | None) -> Settings:
         ledger=_section(LedgerSettings, ledger, f"{path} [ledger]"),
         serve=_section(ServeSettings, data.get("serve", {}), f"{path} [serve]"),
         release=_release(data.get("release", {}), f"{path} [release]"),
+        mlflow=_section(MlflowSettings, data.get("mlflow", {}), f"{path} [mlflow]"),
     )
 
 

@@ -242,6 +242,35 @@ def test_staging_is_its_own_alias(stage):
     run(main)
 
 
+def test_what_is_in_staging_is_warm_when_it_is_promoted(stage):
+    stage.promote("a")
+    stage.promote("b", alias="staging")
+
+    async def main() -> None:
+        async with stage.served() as (desk, _):
+            await until(lambda: "b" in stage.made and stage.made["b"].opened)
+            assert await ask(desk) == "a"
+            stage.promote("b")
+            await becomes(desk, "b")
+            assert stage.made["b"].starts == 1
+            stage.promote("c", alias="staging")
+            await until(lambda: "c" in stage.made and stage.made["c"].opened)
+            assert await ask(desk) == "b"
+
+    run(main)
+
+
+def test_side_by_side_the_cores_are_shared_out(stage):
+    stage.promote("a")
+    stage.promote("b", percent=50)
+
+    async def main() -> None:
+        async with stage.served():
+            assert {worker.threads for worker in stage.made.values()} == {max(1, (os.cpu_count() or 1) // 2)}
+
+    run(main)
+
+
 def test_an_alias_that_names_nothing(stage):
     async def main() -> None:
         with pytest.raises(NotFound, match="No release of 'handbook' is production"):

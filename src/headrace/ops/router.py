@@ -2,7 +2,8 @@
 
 The router follows the registry. A release that an alias names newly is started and warmed first;
 then one assignment moves everybody over. What was in flight finishes where it began. The previous
-release stays warm, so that a rollback is that one assignment again. It reads the registry and
+release stays warm, so that a rollback is that one assignment again, and so does the one in staging,
+which is likely to be promoted next. It reads the registry and
 decides nothing about it: promotions and rollbacks are the business of ``releases/``.
 """
 
@@ -61,12 +62,12 @@ class Route:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the registry wants: release ids. ``kept`` stays warm without answering anybody."""
+    """What the registry wants: release ids. Those ``kept`` stay warm without answering anybody."""
 
     main: str
-    canary: str | None
-    percent: float
-    kept: str | None
+    canary: str | None = None
+    percent: float = 0.0
+    kept: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -174,9 +175,11 @@ class Router:
                 hint=f"Promote one: headrace promote {self.name}@{self.alias}.",
             )
         if self.alias == "staging":
-            return Plan(main=main, canary=None, percent=0.0, kept=None)
+            return Plan(main=main)
         canary = live.canary if live.percent > 0 and live.canary != main else None
-        return Plan(main=main, canary=canary, percent=live.percent if canary else 0.0, kept=live.previous)
+        # Where a rollback would go, and what is likely to be promoted next.
+        kept = tuple(dict.fromkeys(id for id in (live.previous, live.staging) if id not in (None, main)))
+        return Plan(main=main, canary=canary, percent=live.percent if canary else 0.0, kept=kept)
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -201,7 +204,7 @@ class Router:
     async def _take(self, plan: Plan) -> None:
         """Warm what the plan wants, move the pointer, then the rest: the previous one, those that go."""
         for release in plan.wanted:
-            self._begin(release)
+            self._begin(release, len(plan.wanted))
         try:
             for release in plan.wanted:
                 await self._workers[release].open()
@@ -215,18 +218,21 @@ class Router:
             self._left = next((r for r, w in self._workers.items() if w is before.main), None)
         # What was main a moment ago stays too: a rollback makes it nobody's predecessor, and is
         # often followed by a promotion again.
-        named = {*plan.wanted, plan.kept, self._left}
+        named = {*plan.wanted, *plan.kept, self._left}
         for release in [release for release in self._workers if release not in named]:
             self._retire(self._workers.pop(release))
-        if plan.kept is not None and plan.kept not in self._workers:
-            self._begin(plan.kept)
-            task = asyncio.ensure_future(self._keep_warm(plan.kept))
-            self._aside.add(task)
-            task.add_done_callback(self._aside.discard)
+        for release in plan.kept:
+            if release not in self._workers:
+                self._begin(release, len(plan.wanted))
+                task = asyncio.ensure_future(self._keep_warm(release))
+                self._aside.add(task)
+                task.add_done_callback(self._aside.discard)
 
-    def _begin(self, release: str) -> None:
+    def _begin(self, release: str, side_by_side: int) -> None:
         if release not in self._workers:
-            self._workers[release] = self._make(release)
+            worker = self._workers[release] = self._make(release)
+            if side_by_side > 1:  # alone, its libraries may use every core, as they do by themselves
+                worker.threads = threads_each(side_by_side)
 
     def _drop_unopened(self) -> None:
         for release, worker in list(self._workers.items()):
@@ -238,7 +244,7 @@ class Router:
         try:
             await self._workers[release].open()
         except Exception as error:  # noqa: BLE001 - a rollback would say it; serving does not need it
-            log.warning("The previous release %s could not be kept warm: %s", release, error)
+            log.warning("Release %s could not be kept warm: %s", release, error)
             worker = self._workers.pop(release, None)
             if worker is not None:
                 await worker.close(0.0)
@@ -250,7 +256,7 @@ class Router:
 
 
 def threads_each(live: int) -> int:
-    """Native threads of one worker where ``live`` of them answer side by side: all cores shared out."""
+    """Native threads of one worker where ``live`` of them answer side by side: the cores, shared out."""
     return max(1, (os.cpu_count() or 1) // max(1, live))
 
 

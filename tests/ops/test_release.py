@@ -113,7 +113,9 @@ def test_include_takes_files_along_and_never_state_or_keys(project: Path) -> Non
     toml.write_text(TOML + '[release]\ninclude = ["data/*.json"]\n')
     made = hr.release("app.py")
     assert "data/list.json" in made.manifest["files"]
-    assert "data/list.json" not in made.manifest["code"]
+    assert hr.fingerprint(hr.load(f"finder@{made.id}")).id == made.manifest["fingerprint"]
+    (project / "data" / "list.json").write_text("[2]")
+    assert hr.fingerprint(hr.load("app.py")).id != made.manifest["fingerprint"], "a report is about it too"
     for wrong, why in (
         (".env", "must not travel"),
         (".headrace/kb/kb/kb.sqlite", "must not travel"),
@@ -122,6 +124,20 @@ def test_include_takes_files_along_and_never_state_or_keys(project: Path) -> Non
         toml.write_text(TOML + f'[release]\ninclude = ["{wrong}"]\n')
         with pytest.raises((UserError, NotFound), match=why):
             hr.release("app.py")
+
+
+def test_files_that_cannot_travel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (project / "prompts").mkdir()
+    odd = project / "prompts" / "what?.md"
+    odd.write_text("x")
+    with pytest.raises(UserError, match=r"'prompts/what\?.md' cannot be the name"):
+        hr.release("app.py")
+    odd.unlink()
+    outside = tmp_path_factory.mktemp("outside") / "passwords.txt"
+    outside.write_text("x")
+    (project / "prompts" / "link.md").symlink_to(outside)
+    with pytest.raises(UserError, match="leads out of the project"):
+        hr.release("app.py")
 
 
 def test_a_secret_in_a_file_is_refused_by_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,8 @@ class App:
         self.replacements = dict(replacements or {})
         self.release: Release | None = None  # the release that it was loaded from
         self._handles = tuple(handles)
-        self._bindings: bindings.Bindings | None = None
+        self._bindings: Bindings | None = None
+        self._own = Bindings()  # in force where nobody else's are, to know what this application opens
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -119,9 +120,7 @@ class App:
             found = bindings.current()
             if found is not bindings.DEFAULT:
                 return found
-            if self._bindings is None:
-                self._bindings = Bindings()  # its own, to know what it opens
-            return self._bindings
+            return self._own
         if self._bindings is None:
             self._bindings = bindings.current().over(self.replacements)
         return self._bindings
@@ -129,7 +128,7 @@ class App:
     @property
     def opened(self) -> tuple[Handle, ...]:
         """The handles that its runs in this process have used, in order of first use."""
-        return self._bindings.recorded if self._bindings is not None else ()
+        return (self._bindings or self._own).recorded
 
     def seal(self, sealed: Bindings, handles: Sequence[Handle]) -> None:
         """From now on, resources mean what a release's manifest says (used when one is loaded)."""

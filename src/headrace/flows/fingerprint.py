@@ -19,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.flows import sources
 from headrace.resources import bindings, build
+from headrace.settings import STATE
+from headrace.settings import load as load_settings
 from headrace.types import digest
 
 if TYPE_CHECKING:
     from headrace.flows.app import App
 
 PROMPTS = "prompts"
+_NEVER = (STATE, ".git", ".venv", "__pycache__")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """The project's own files that the application imports, and its prompts: path → SHA-256."""
+    """The project's own files that the application imports or includes, and its prompts: path → SHA-256."""
 
     files: Mapping[str, str]
 
@@ -111,7 +114,8 @@ def _hash_file(name: str) -> str:
 
 
 def code_of(app: App) -> Code:
-    """The application's file, the project files that it imports, and its prompts.
+    """The application's file, the project files that it imports, its prompts, and what ``[release]
+    include`` names.
 
     Of a release, what its manifest says: those files were verified when it was loaded.
     """
@@ -127,8 +131,26 @@ def code_of(app: App) -> Code:
         for name in names:
             path = os.path.join(folder, name)
             files[os.path.relpath(path, root).replace(os.sep, "/")] = _hash_file(path)
+    for extra in included(root):
+        files[extra.relative_to(root).as_posix()] = _hash_file(str(extra))
     made = Code(files=dict(sorted((name, found) for name, found in files.items() if found)))
     return _kept(str(root), made)
+
+
+def included(root: Path) -> list[Path]:
+    """The files that ``[release] include`` names, by globs from the root; no state and no keys."""
+    found = {
+        path
+        for pattern in load_settings(root).release.include
+        for path in root.glob(pattern)
+        if path.is_file() and not never_packed(path.relative_to(root))
+    }
+    return sorted(found)
+
+
+def never_packed(path: Path) -> bool:
+    """Whether a path of the project holds state or keys, which belong to a machine and not to the code."""
+    return any(part in _NEVER or part.startswith(".env") for part in path.parts)
 
 
 def _kept(key: str, made: Code) -> Code:

@@ -33,7 +33,7 @@ from headrace.models.sse import events
 from headrace.models.stream import Pieces, TextStream, called
 from headrace.settings import ModelSettings, Policy, environment
 from headrace.text import shorten
-from headrace.types import Completion, Decoding, Message
+from headrace.types import Completion, Decoding, Message, digest
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
@@ -73,13 +73,15 @@ class RemoteModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What was named; a Completion's identity adds what the server said."""
-        return {
+        """What was named, and what is sent along that changes its answers (as a hash); a Completion's
+        identity adds what the server said."""
+        found = {
             "claimed": True,
             "provider": self._provider,
             "model": self._model,
             "host": self._endpoint.host,
         }
+        return {**found, "body": digest(self._body)} if self._body else found
 
     def count(self, text: str) -> int:
         """An estimate on the high side: the server keeps its tokenizer to itself."""

@@ -20,7 +20,7 @@ from headrace import __version__
 from headrace.errors import Conflict, NotFound, Unavailable, UserError
 from headrace.flows import sources
 from headrace.flows.app import App
-from headrace.flows.fingerprint import PROMPTS, distributions, fingerprint
+from headrace.flows.fingerprint import distributions, fingerprint, never_packed
 from headrace.flows.load import load
 from headrace.ops import mlflow
 from headrace.protocols import Progress
@@ -35,7 +35,6 @@ from headrace.settings import load as load_settings
 from headrace.types import Release, to_json
 
 _SECRET = 8  # characters from which on a key's value is looked for in what is packed
-_NEVER = (".env", ".git", ".venv", "__pycache__", STATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,38 +187,41 @@ def _files(app: App, settings: Settings, code: Mapping[str, str], bundles: Bundl
     """Every file of the bundle but the knowledge bases', stored."""
     root = app.root.absolute()
     assert app.file is not None
-    base = sources.base_of(app.file, root)
     secrets = _secrets(settings)
     stored: dict[str, Stored] = {}
+    for pattern in settings.release.include:
+        matched = [path for path in root.glob(pattern) if path.is_file()]
+        if not matched:
+            raise NotFound(
+                f"[release] include = {pattern!r} matches no file below {str(root)!r}.",
+                hint="Correct the pattern, or take it out.",
+            )
+        if bad := next((p for p in matched if never_packed(p.relative_to(root))), None):
+            raise UserError(
+                f"[release] include = {pattern!r} matches {str(bad)!r}, which must not travel.",
+                hint="Keys belong into the environment of the server, state stays in the project.",
+            )
+    own = sources.code_files(app.file, root)
     for name, digest in code.items():
-        place = root / name if name.split("/")[0] == PROMPTS and base != root else base / name
+        checkpoint()
+        place = Path(own[name]) if name in own else root / name
+        if not place.resolve().is_relative_to(sources.base_of(app.file, root).resolve()):
+            raise UserError(
+                f"{str(place)!r} leads out of the project, to {str(place.resolve())!r}.",
+                hint="Copy that file into the project.",
+            )
+        if not manifests.is_inside(name):
+            raise UserError(
+                f"{name!r} cannot be the name of a file in a release.",
+                hint="Use letters, digits, '.', '_' and '-' in it: it has to exist on every system.",
+            )
         data = _read(place, name, secrets)
         if hashlib.sha256(data).hexdigest() != digest:
             raise Conflict(f"{str(place)!r} changed while it was released.", hint="Release again.")
         stored[name] = bundles.put_bytes(data)
     toml = root / FILE
-    stored[FILE] = bundles.put_bytes(_read(toml, FILE, secrets) if toml.is_file() else b"")
-    for pattern in settings.release.include:
-        found = [path for path in sorted(root.glob(pattern)) if path.is_file()]
-        if not found:
-            raise NotFound(
-                f"[release] include = {pattern!r} matches no file below {str(root)!r}.",
-                hint="Correct the pattern, or take it out.",
-            )
-        for path in found:
-            name = path.relative_to(root).as_posix()
-            parts = path.relative_to(root).parts
-            if not path.resolve().is_relative_to(root.resolve()) or not manifests.is_inside(name):
-                raise UserError(
-                    f"[release] include matches {str(path)!r}, which lies outside of the project."
-                )
-            if any(part in _NEVER or part.startswith(".env") for part in parts):
-                raise UserError(
-                    f"[release] include = {pattern!r} matches {name!r}, which must not travel.",
-                    hint="Keys belong into the environment of the server, state stays in the project.",
-                )
-            checkpoint()
-            stored.setdefault(name, bundles.put_bytes(_read(path, name, secrets)))
+    if FILE not in stored:
+        stored[FILE] = bundles.put_bytes(_read(toml, FILE, secrets) if toml.is_file() else b"")
     return stored
 
 

@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "forget": ("headrace.cli.forget:forget", "Erase a user or a document everywhere it is kept."),
     "reports": ("headrace.cli.reports:reports", "List and show what was measured."),
     "examples": ("headrace.cli.reports:examples", "Make examples out of runs; check files of them."),
+    "mlflow": ("headrace.cli.mlflow:mlflow", "Show releases to MLflow: runs, models, aliases."),
     "traces": ("headrace.cli.traces:traces", "List, show and export what was answered, and from what."),
     "kb": ("headrace.cli.knowledge:kb", "Look after knowledge bases: info, check, prune, list."),
     "doctor": ("headrace.cli.project:doctor", "Say what is installed, where models lie, what is wrong."),

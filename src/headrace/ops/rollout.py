@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InputError, NotFound
+from headrace.ops import mlflow
 from headrace.releases.entries import Live, split, whoami
 from headrace.resources import build
 from headrace.settings import find_root, load
@@ -143,6 +144,7 @@ def promote(
         percent=canary,
         expected=live,
     )
+    mlflow.keep_in_step(project, name)
     return Promotion(
         name=name,
         alias=alias,
@@ -169,6 +171,7 @@ def rollback(name: str, *, why: str = "", root: str | Path | None = None) -> Pro
     if to is not None:
         build.bundles(project).check(to)
     moved = registry.rollback(name, who=whoami(), why=why, expected=live)
+    mlflow.keep_in_step(project, name)
     return Promotion(
         name=name,
         alias="production",

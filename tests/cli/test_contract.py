@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from headrace.cli.main import VERBS
+
 DOCS = {
     "leave.md": "# Leave\n\n## Annual leave\n\nEvery employee has 27 days of paid leave a year.\n\n"
     "## Parental leave\n\nParents have 16 weeks of paid leave after the birth of a child.\n",
@@ -332,22 +334,7 @@ def test_bad_input_is_one_clear_error(project: Path, words: tuple[str, ...], cod
         )
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        (),
-        ("new",),
-        ("ingest",),
-        ("ask",),
-        ("search",),
-        ("chat",),
-        ("serve",),
-        ("traces",),
-        ("kb",),
-        ("doctor",),
-        ("demo",),
-    ],
-)
+@pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS)], ids=" ".join)
 def test_help_has_examples_and_fits_80_columns(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = headrace(*words, "--help", cwd=tmp_path)
     assert max(len(line) for line in done.stdout.splitlines()) <= 80

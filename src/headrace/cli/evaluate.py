@@ -25,7 +25,7 @@ WORST = 5
     epilog="""\b
 Examples:
   headrace eval
-  headrace eval app.py:handbook evals/questions.jsonl --metrics answer_f1,hit@4
+  headrace eval app.py:handbook evals/hard.jsonl --metrics answer_f1,hit@4
   headrace eval . --metrics contains,metrics.py:polite --html report.html
   headrace eval handbook@production evals/questions.jsonl --json
   headrace eval retrieval evals/questions.jsonl --kb kb --metrics hit@1,hit@4

@@ -27,8 +27,9 @@ Examples:
 \b
 The page is at /, the application at POST /v1/apps/NAME/invoke, OpenAI clients
 use /v1/chat/completions. By alias, each live release runs in a process of
-its own, and a promotion or a rollback reaches them at once. SIGTERM finishes what runs, then ends with 0; a
-second one ends at once. Limits: [serve] in headrace.toml."""
+its own, and a promotion or a rollback reaches them at once. SIGTERM finishes
+what runs, then ends with 0; a second one ends at once. Limits:
+[serve] in headrace.toml."""
 )
 @click.argument("target", required=False)
 @kb_option()
@@ -57,25 +58,29 @@ def serve(
     from headrace.extras import need
     from headrace.settings import load
 
-    for module in ("starlette", "uvicorn", "jinja2", "prometheus_client"):
-        need(module, extra="serve", for_what="headrace serve")
     if reload:
         return _reloading()
     from headrace.flows.load import is_release
-    from headrace.ops.running import Staff, Threads, describe
-    from headrace.web.server import serve as run
 
-    staff: Staff
+    name, staff, settings = "", None, load()
     if target is not None and is_release(target):
         if kb_name is not None or model is not None:
             raise click.UsageError("A release has its knowledge base and its model: leave --kb and --model.")
-        settings = load()
+        # First of all: its worker loads while we import the rest.
         name, staff = _by_alias(target, settings)
+    for module in ("starlette", "uvicorn", "jinja2", "prometheus_client"):
+        need(module, extra="serve", for_what="headrace serve")
+    from headrace.ops.running import Staff, Threads, describe
+    from headrace.web.server import serve as run
+
+    answering: Staff
+    if staff is not None:
+        answering = staff
     else:
         app = _application(target, kb_name, model)
         describe(app)  # a signature without a schema stops the start, not the first request
         settings = load(app.root)
-        name, staff = app.name, Threads(app, settings.serve.concurrency)
+        name, answering = app.name, Threads(app, settings.serve.concurrency)
     chosen = replace(
         settings.serve,
         host=host if host is not None else settings.serve.host,
@@ -88,7 +93,7 @@ def serve(
             sys.stdout.flush()
         say(f"{name} is at {url}  (stop with Ctrl-C)")
 
-    return run(name, staff, replace(settings, serve=chosen), started=started)
+    return run(name, answering, replace(settings, serve=chosen), started=started)
 
 
 def _by_alias(target: str, settings: Settings) -> tuple[str, Router]:
@@ -101,7 +106,7 @@ def _by_alias(target: str, settings: Settings) -> tuple[str, Router]:
         raise click.UsageError(f"{alias!r} is not an alias that can be served: production or staging.")
     root = settings.root
     router = router_of(name, build.registry(root), root=root, settings=settings.serve, alias=alias)
-    router.plan()
+    router.prepare()
     return name, router
 
 

@@ -7,6 +7,7 @@ environment for each request and kept nowhere; whatever a server echoes of it is
 from __future__ import annotations
 
 import email.utils
+import http.client
 import json
 import random
 import re
@@ -15,13 +16,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from headrace import network, request
 from headrace.errors import ModelBusy, ModelError, ModelRefused, ModelTimeout, SettingsError
 from headrace.models.interrupt import TICK_SECONDS, make_interruptible
+from headrace.models.wire import NoConnection, Reply, Wire
 from headrace.settings import Policy, environment
 from headrace.text import shorten
 
@@ -98,6 +100,12 @@ class Endpoint:
         self._rng = rng or random.Random()
         self._sleep = sleep
         self._client: httpx.Client | None = None
+        self._target = parts.path.rstrip("/")
+        plain = parts.scheme == "http" and not (parts.username or parts.query or parts.fragment)
+        here = plain and network.is_loopback(url) and parts.hostname is not None
+        self._wire = Wire(parts.hostname or "", parts.port or 80) if here else None
+        if self._wire is not None:
+            weakref.finalize(self, self._wire.close)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -132,9 +140,7 @@ class Endpoint:
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with self._opened().stream(
-                method, self._url + path, content=content, headers=headers, timeout=limits
-            ) as response:
+            with self._sent(method, path, content, headers, limits) as response:
                 answer = Answer(response, self.shown)
                 if response.status_code >= 300:
                     self._refuse(answer)
@@ -166,6 +172,41 @@ class Endpoint:
                 hint="Check the address and, where there is one, the proxy.",
             ) from error
 
+    def _sent(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str], limits: httpx.Timeout
+    ) -> AbstractContextManager[Any]:
+        if self._wire is not None:
+            return self._sent_here(self._wire, method, path, content, headers, limits)
+        url = self._url + path
+        return self._opened().stream(method, url, content=content, headers=dict(headers), timeout=limits)
+
+    @contextmanager
+    def _sent_here(
+        self,
+        wire: Wire,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        limits: httpx.Timeout,
+    ) -> Iterator[Reply]:
+        """The same over a kept connection on this machine; its errors come out as those of httpx."""
+        import httpx
+
+        target, connect, silence = self._target + path, limits.connect or 0.0, limits.read or 0.0
+        try:
+            with wire.send(method, target, content, headers, connect=connect, silence=silence) as reply:
+                yield reply
+        except NoConnection as error:
+            raise (httpx.ConnectTimeout if error.late else httpx.ConnectError)(str(error)) from error
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(str(error)) from error
+        except http.client.HTTPException as error:
+            said = str(error) or type(error).__name__
+            raise httpx.RemoteProtocolError(said) from error
+        except OSError as error:
+            raise httpx.ReadError(error.strerror or str(error)) from error
+
     def pause(self, attempt: int, again: Again) -> None:
         """Wait before try ``attempt + 1`` (from 0), or raise the error where no try or time is left.
 
@@ -194,6 +235,8 @@ class Endpoint:
         """Close all connections. The next request opens new ones."""
         with self._lock:
             client, self._client = self._client, None
+        if self._wire is not None:
+            self._wire.close()
         if client is not None:
             client.close()
 
@@ -221,7 +264,7 @@ class Endpoint:
             if self._client is None:
                 import httpx
 
-                limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+                limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
                 self._client = network.client(self._url, self._policy, named=True, limits=limits)
                 make_interruptible(self._client)
                 weakref.finalize(self, self._client.close)  # httpx leaves sockets open when forgotten
@@ -267,7 +310,7 @@ class Endpoint:
 class Answer:
     """The answer to one request, its body not yet read."""
 
-    def __init__(self, response: httpx.Response, shown: str) -> None:
+    def __init__(self, response: httpx.Response | Reply, shown: str) -> None:
         self._response = response
         self._shown = shown
         self.status = response.status_code

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from headrace.errors import Corrupt, NotFound, UserError
+from headrace.search import schema
 from headrace.search.engine import Engine
-from headrace.search.freeze import freeze, pin
+from headrace.search.freeze import freeze, pin, readable
 from headrace.types import Chunk, Document
 
 
@@ -143,3 +144,24 @@ def test_what_cannot_be_frozen_says_why(kb: Engine, tmp_path: Path) -> None:
     kb.store.maps.forget()
     with kb.writer() as writer, pytest.raises(Corrupt, match="00000001.vec"):
         freeze(writer, pin(writer), tmp_path / "two")
+
+
+def test_what_an_older_headrace_froze_is_read_from_a_copy(
+    kb: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = frozen(kb, tmp_path / "frozen")
+    before = {name: (tmp_path / "frozen" / name).read_bytes() for name in names}
+    assert readable(tmp_path / "frozen", tmp_path / "cache") == tmp_path / "frozen"
+    steps = (*schema.MIGRATIONS, "CREATE TABLE later (a);")
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
+    monkeypatch.setattr(schema.check_version, "__defaults__", (len(steps),))
+    monkeypatch.setattr(schema.prepare, "__kwdefaults__", {"migrations": steps})
+    place = readable(tmp_path / "frozen", tmp_path / "cache")
+    assert place == tmp_path / "cache" / "format-2"
+    assert readable(tmp_path / "frozen", tmp_path / "cache") == place
+    sql = sqlite3.connect(place / "kb.sqlite")
+    assert sql.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert sql.execute("SELECT count(*) FROM later").fetchone()[0] == 0
+    sql.close()
+    assert found(opened(place), "text number 7")[0] == "d7"
+    assert {name: (tmp_path / "frozen" / name).read_bytes() for name in names} == before

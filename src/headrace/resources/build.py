@@ -132,7 +132,7 @@ def _engine_of(target: KnowledgeBase, create: bool = False, *, pinned: bool = Fa
         )
     key = ("engine", str(folder))
     found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create, pinned)))
-    if found.file != _file(folder):  # removed or replaced since it was opened
+    if found.file != _file(found.engine.store.folder):  # removed or replaced since it was opened
         pool.forget(key, found)
         found = pool.get(key, lambda: _Opened(_open_engine(target, folder, create, pinned)))
     return found.engine
@@ -161,6 +161,8 @@ def _open_engine(handle: KnowledgeBase, folder: Path, create: bool, pinned: bool
     from headrace.search.engine import Engine
 
     settings = load(Path(handle.root))
+    if pinned:
+        folder = _pinned_folder(handle, folder)
     precision = settings.embedder.precision or _precision_of(folder)
     identity = embedder_identity(settings, precision)
 
@@ -175,6 +177,16 @@ def _open_engine(handle: KnowledgeBase, folder: Path, create: bool, pinned: bool
         splitter=None if pinned else lambda: splitter(settings, embed() if identity is not None else None),
         identity=(lambda: identity) if identity is not None else None,
     )
+
+
+def _pinned_folder(handle: KnowledgeBase, folder: Path) -> Path:
+    """Where a release's knowledge base can be read: in its bundle, or beside it, brought up to date."""
+    from headrace.search.freeze import readable
+
+    bundle = Path(handle.root)
+    place = bindings.current().place()
+    base = (place.project / STATE / "releases") if place is not None else bundle.parent
+    return readable(folder, base / "opened" / bundle.name / folder.name)
 
 
 def _precision_of(folder: Path) -> str:

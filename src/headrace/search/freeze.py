@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,42 @@ def freeze(writer: Writer, pinned: Pinned, folder: Path) -> list[str]:
                 link = _link if source.name not in _CHANGING else _duplicate
                 names.append(link(source, folder, f"{WORDS}/{source.name}"))
     return sorted(names)
+
+
+def readable(folder: Path, cache: Path) -> Path:
+    """A frozen version as this program reads it: the folder itself, or, where an older Headrace wrote
+    it, a copy brought up to date below ``cache``. What was frozen never changes. NewerVersion, Corrupt.
+    """
+    path = folder / schema.FILE
+    with schema.translated(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found, newest = schema.check_version(connection, path), len(schema.MIGRATIONS)
+        finally:
+            connection.close()
+    if found == newest:
+        return folder
+    target = cache / f"format-{newest}"
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=cache))
+        for source in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = source.relative_to(folder).as_posix()
+            (_link if name.startswith(segments.FOLDER) else _duplicate)(source, made, name)
+        connection = schema.connect(made / schema.FILE)
+        try:
+            with schema.translated(made / schema.FILE):
+                schema.prepare(connection, made / schema.FILE)
+                connection.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            connection.close()
+        try:
+            made.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was quicker
+                raise
+            shutil.rmtree(made)
+    return target
 
 
 def _copy(sql: sqlite3.Connection, target: Path, version: VersionRow) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/verdicts.py                       # about six minutes on one core
     python benchmarks/verdicts.py --simulations 200     # a look
 
-For each kind of score, each n and each closeness of the variants, 1,000 comparisons (200 of medians)
-are simulated through ``headrace.measure.verdict.paired``, as ``headrace compare`` does:
+For each kind of score, each n and each closeness of the variants, 1,000 comparisons (of medians that
+are worse, 200) are simulated through ``headrace.measure.verdict.paired``, as ``headrace compare`` does:
 
 - *equal*: both variants have the same true mean; ``called`` is the share of ``better`` and ``worse``.
   Beside it what a paired t-test of the same rows would call at 5 %.
@@ -15,18 +15,19 @@ are simulated through ``headrace.measure.verdict.paired``, as ``headrace compare
 Scores: exact match at 0.8, the token F1 of SQuAD's people (mostly 1, some 0, some between), exact
 match in documents of 1 + Poisson(2) questions, and latency (medians; 10 % slower is the margin, and
 what is looked for). Closeness is the share of rows on which the two variants cannot differ. Results:
-``results/verdicts.json``.
+``results/verdicts.json``; a cell that is done is kept in ``.bench/verdicts``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from coverage import Array, clustered, squad_scores
 from headrace.measure import normal
 from headrace.measure.verdict import Verdict, paired
 
+PARTS = Path(__file__).resolve().parents[1] / ".bench" / "verdicts"
 SIZES = (50, 100, 300)
 CLOSENESS = (0.3, 0.7, 0.9)
 LEVEL, FOUND = 0.064, 0.80
@@ -50,7 +52,7 @@ class Kind:
     draw: Callable[[np.random.Generator, int, float, bool], Rows]
     judge: Callable[[Rows], Verdict]
     mean: bool = True
-    part: int = 1  # one in so many of the simulations: resampled quantiles take longer
+    part: int = 1  # one in so many of the simulations of worse variants: resampled quantiles take longer
 
 
 def kinds() -> list[Kind]:
@@ -108,6 +110,7 @@ def kinds() -> list[Kind]:
 
 
 def simulate(kind: Kind, n: int, closeness: float, simulations: int) -> dict[str, Any]:
+    worse = simulations // kind.part
     random = np.random.default_rng([n, int(100 * closeness)])
     words: Counter[str] = Counter()
     plain = 0
@@ -118,7 +121,7 @@ def simulate(kind: Kind, n: int, closeness: float, simulations: int) -> dict[str
         error = float(d.std(ddof=1)) / n**0.5
         plain += error > 0 and abs(float(d.mean())) > normal.t(0.975, n - 1) * error
     announced, found, undecided, equivalent, more = [], 0, 0, 0, 0
-    for _ in range(simulations):
+    for _ in range(worse):
         first = kind.judge(kind.draw(random, n, closeness, True))
         equivalent += first.verdict == "equivalent"
         if first.verdict != "not enough data":
@@ -140,7 +143,8 @@ def simulate(kind: Kind, n: int, closeness: float, simulations: int) -> dict[str
             "plain_paired_t": round(plain / simulations, 4) if kind.mean else None,
         },
         "five_points_worse": {
-            "wrongly_equivalent": round(equivalent / simulations, 4),
+            "simulations": worse,
+            "wrongly_equivalent": round(equivalent / worse, 4),
             "undecided": undecided,
             "found": round(found / undecided, 4) if undecided else None,
             "still_undecided": round(more / undecided, 4) if undecided else None,
@@ -150,15 +154,29 @@ def simulate(kind: Kind, n: int, closeness: float, simulations: int) -> dict[str
     }
 
 
+def done(kind: Kind, n: int, closeness: float, simulations: int) -> dict[str, Any]:
+    """The cell, from where it was kept if it was computed before."""
+    part = PARTS / f"{kind.name.replace(' ', '_')}-{n}-{closeness}-{simulations}.json"
+    if not part.is_file():
+        PARTS.mkdir(parents=True, exist_ok=True)
+        part.with_suffix(".new").write_text(json.dumps(simulate(kind, n, closeness, simulations)), "utf-8")
+        part.with_suffix(".new").replace(part)
+    found: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+    return found
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--simulations", type=int, default=1000)
+    options.add_argument("--fresh", action="store_true", help="forget the parts that are done")
     given = options.parse_args()
-    began, results = time.perf_counter(), []
+    if given.fresh:
+        shutil.rmtree(PARTS, ignore_errors=True)
+    results = []
     for kind in kinds():
         for n in SIZES:
             for closeness in CLOSENESS:
-                one = simulate(kind, n, closeness, given.simulations // kind.part)
+                one = done(kind, n, closeness, given.simulations)
                 results.append(one)
                 equal, worse = one["equal"], one["five_points_worse"]
                 print(
@@ -167,18 +185,18 @@ def main() -> None:
                     f"at {worse['announced_median']}, wrongly equivalent {worse['wrongly_equivalent']}",
                     file=sys.stderr,
                 )
-    enough = [r for r in results if r["five_points_worse"]["undecided"] >= r["simulations"] / 10]
-    tries = sum(r["five_points_worse"]["undecided"] for r in enough)
-    hits = sum(r["five_points_worse"]["found"] * r["five_points_worse"]["undecided"] for r in enough)
+    sides = [r["five_points_worse"] for r in results]
+    enough = [side for side in sides if 10 * side["undecided"] >= side["simulations"]]
+    tries = sum(side["undecided"] for side in enough)
+    hits = sum(side["found"] * side["undecided"] for side in enough)
     summary = {
         "goal": {"called_at_most": LEVEL, "found_at_least": FOUND},
         "called_highest": max(r["equal"]["called"] for r in results),
         "called_mean": round(float(np.mean([r["equal"]["called"] for r in results])), 4),
         "plain_paired_t_highest": max(r["equal"]["plain_paired_t"] or 0 for r in results),
-        "found_lowest": min(r["five_points_worse"]["found"] for r in enough),
+        "found_lowest": min(side["found"] for side in enough),
         "found": round(hits / tries, 4),
-        "wrongly_equivalent_highest": max(r["five_points_worse"]["wrongly_equivalent"] for r in results),
-        "seconds": round(time.perf_counter() - began),
+        "wrongly_equivalent_highest": max(side["wrongly_equivalent"] for side in sides),
     }
     if given.simulations >= 1000:
         command = f"python benchmarks/verdicts.py --simulations {given.simulations}"

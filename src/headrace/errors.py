@@ -29,7 +29,8 @@ HeadraceError
     ├── Overloaded            the server has no place left                exit 1   HTTP 429
     │   ├── WaitedTooLong     a place in the queue did not come up        exit 1   HTTP 503
     │   ├── Draining          the server is shutting down                 exit 1   HTTP 503
-    │   └── WorkerLost        the process that ran it has ended           exit 1   HTTP 503
+    │   ├── WorkerLost        the process that ran it has ended           exit 1   HTTP 503
+    │   └── Starting          what answers is being loaded                exit 1   HTTP 503
     └── Cancelled             stopped by a person or a deadline           exit 130 HTTP 499
         └── RanTooLong        the server's time limit stopped it          exit 1   HTTP 504
 
@@ -249,5 +250,11 @@ class Draining(Overloaded):
 
 class WorkerLost(Overloaded):
     """The process that ran the application ended before it had answered."""
+
+    status = 503
+
+
+class Starting(Overloaded):
+    """What is to answer is being loaded."""
 
     status = 503

@@ -51,6 +51,7 @@ class WorkerProcess:
         self._description: Description | None = None
         self._line: _Line | None = None  # the process that takes work now
         self._starting: _Line | None = None  # the one that was started last
+        self._prepared: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._waiting: dict[int, _Sent] = {}  # tasks for the one that is coming
         self._numbers = itertools.count(1)
         self._warm: asyncio.Future[None] | None = None
@@ -134,25 +135,37 @@ class WorkerProcess:
         self._line = None
         return None if line.warm.done() else lost()
 
-    async def _spawn(self) -> _Line:
+    def prepare(self) -> None:
+        """Start the process now, before there is an event loop: it loads while the caller goes on."""
+        self._prepared = self._popen()
+
+    def _popen(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """A process that has been told what to load, and our end of the line to it."""
         self.starts += 1
         ours, theirs = socket.socketpair()
         environment = child_environment()
         if self.threads:
             environment |= {name: environment.get(name, str(self.threads)) for name in _THREAD_VARIABLES}
-        process = await asyncio.to_thread(
-            subprocess.Popen,
-            [sys.executable, "-m", "headrace.ops.worker", str(theirs.fileno())],
-            cwd=self.root,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headrace.ops.worker", str(theirs.fileno())],
+                cwd=self.root,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        words = {"op": "load", "target": self.target, "root": str(self.root), "size": self.size}
+        ours.sendall(wire.frame(words))
+        return process, ours
+
+    async def _spawn(self) -> _Line:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            prepared = await asyncio.to_thread(self._popen)
+        process, ours = prepared
         loop = asyncio.get_running_loop()
         line = self._starting = _Line(loop, process, self.target)
         await loop.create_connection(lambda: line, sock=ours)
-        line.send({"op": "load", "target": self.target, "root": str(self.root), "size": self.size})
         return line
 
     async def close(self, seconds: float) -> None:

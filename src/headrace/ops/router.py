@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from headrace.errors import HeadraceError, NotFound, Overloaded
+from headrace.errors import HeadraceError, NotFound, Starting
 from headrace.ops.process import WorkerProcess
 from headrace.ops.running import Caller, Description, Runner
 from headrace.settings import ServeSettings
@@ -139,12 +139,21 @@ class Router:
 
     def _now(self) -> Route:
         if self._route is None:
-            raise Overloaded(
+            raise Starting(
                 f"{self.name}@{self.alias} is being started.",
                 hint="Ask again after the time in Retry-After.",
                 retry_after=1.0,
             )
         return self._route
+
+    def prepare(self) -> None:
+        """Look the main release up and start its worker: it loads while the server itself starts.
+
+        NotFound where the alias names no release. Optional, and before ``open``.
+        """
+        plan = self.plan()
+        self._begin(plan.main, len(plan.wanted))
+        self._workers[plan.main].prepare()
 
     async def open(self) -> None:
         """Start what the registry names; raises where its main release cannot be loaded."""

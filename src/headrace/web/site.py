@@ -10,7 +10,7 @@ import jinja2
 from starlette.requests import Request
 
 from headrace import __version__
-from headrace.errors import Overloaded
+from headrace.errors import Starting
 from headrace.ops.metrics import Metrics
 from headrace.ops.running import Caller, Description
 from headrace.ops.serve import Desk
@@ -69,7 +69,7 @@ class Site:
         """What is served now to most people; while it is being started, only its name is known."""
         try:
             return self.desk.staff.description
-        except Overloaded:
+        except Starting:
             return Description(name=self.name)
 
 
@@ -83,7 +83,7 @@ def app_for(request: Request) -> Description:
     where = site(request)
     try:
         return where.desk.staff.choose(caller(request)).description
-    except Overloaded:
+    except Starting:
         return where.app
 
 

@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "release": ("headrace.cli.release:release", "Freeze an application with everything it uses."),
     "promote": ("headrace.cli.release:promote", "Point NAME@staging or NAME@production to a release."),
     "rollback": ("headrace.cli.release:rollback", "Bring production back to what it was before."),
-    "releases": ("headrace.cli.release:releases", "List, verify, export and import releases; the log."),
+    "releases": ("headrace.cli.releases:releases", "List, verify, export and import releases; the log."),
     "serve": ("headrace.cli.serve:serve", "Serve the page and the HTTP interface."),
     "eval": ("headrace.cli.evaluate:evaluate", "Measure an application on examples, with intervals."),
     "compare": ("headrace.cli.evaluate:compare", "Set two variants against each other: a verdict."),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import json
 import os
 import re
 import socket
@@ -14,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.errors import InputError
+from headrace.errors import Conflict, InputError
+from headrace.types import Release
 
 ALIASES = ("staging", "production", "canary")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
@@ -109,6 +111,19 @@ def check_name(name: str) -> None:
         )
 
 
+def require_unmoved(expected: Live, now: Live, alias: str) -> None:
+    """Raise Conflict where this alias (for production, the canary too) is not what was expected."""
+    for part in {alias, "canary"} if alias == "production" else {alias}:
+        before, after = expected.at(part), now.at(part)
+        if before != after:
+            raise Conflict(
+                f"{now.name}@{part} has moved while this promotion was judged:"
+                f" {(before or 'nothing')[:12]} then, {(after or 'nothing')[:12]} now.",
+                hint="Nothing was changed. Look at `headrace releases "
+                f"{now.name}`, and promote again if you still want to.",
+            )
+
+
 def whoami() -> str:
     """``user@machine``, for the log."""
     try:
@@ -116,3 +131,31 @@ def whoami() -> str:
     except (KeyError, OSError):  # a user id without a name, as in some containers
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{socket.gethostname()}"
+
+
+# --------------------------------------------------------------------------- rows
+
+SELECT = "SELECT id, name, version, created, manifest FROM releases"
+
+
+def release_of(row: tuple[str, str, int, float, str]) -> Release:
+    """A release from its row (``SELECT``)."""
+    return Release(id=row[0], name=row[1], version=row[2], created=row[3], manifest=json.loads(row[4]))
+
+
+def entry_of(row: tuple[Any, ...]) -> Entry:
+    """A line of the log from its row."""
+    name, at, who, what, why, alias, release, previous, percent, verdict, gates = row
+    return Entry(
+        name=name,
+        at=at,
+        who=who,
+        what=what,
+        why=why,
+        alias=alias,
+        release=release,
+        previous=previous,
+        percent=percent,
+        verdict=verdict,
+        gates=tuple(json.loads(gates)),
+    )

@@ -17,10 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import Conflict, InputError, NotFound
+from headrace.errors import InputError, NotFound
 from headrace.protocols import Clock
 from headrace.releases import schema
-from headrace.releases.entries import ALIASES, Entry, Live, Move, check_name, split
+from headrace.releases.entries import (
+    ALIASES,
+    SELECT,
+    Entry,
+    Live,
+    Move,
+    check_name,
+    entry_of,
+    release_of,
+    require_unmoved,
+    split,
+)
 from headrace.types import Release
 
 FILE = "registry.sqlite"
@@ -88,8 +99,8 @@ class Registry:
             if sql is None:
                 return []
             where, values = ("WHERE name = ?", (name,)) if name is not None else ("", ())
-            rows = sql.execute(f"{_SELECT} {where} ORDER BY created DESC, name, version DESC", values)
-            return [_release(row) for row in rows]
+            rows = sql.execute(f"{SELECT} {where} ORDER BY created DESC, name, version DESC", values)
+            return [release_of(row) for row in rows]
 
     def release(self, id: str, name: str | None = None) -> Release:
         """A release by its id or an unambiguous beginning of it (4 characters or more). NotFound."""
@@ -98,9 +109,9 @@ class Registry:
             with self._reading() as sql:
                 if sql is not None:
                     rows = sql.execute(
-                        f"{_SELECT} WHERE id >= ? AND id < ? ORDER BY id LIMIT 9", (id, id + "g")
+                        f"{SELECT} WHERE id >= ? AND id < ? ORDER BY id LIMIT 9", (id, id + "g")
                     )
-                    found = [r for r in map(_release, rows) if name in (None, r.name)]
+                    found = [r for r in map(release_of, rows) if name in (None, r.name)]
         if len(found) > 1:
             raise InputError(
                 f"{len(found)} releases begin with {id!r}.",
@@ -140,7 +151,7 @@ class Registry:
                 f" FROM log {where} ORDER BY seq",
                 values,
             ).fetchall()
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     def tested(self, id: str) -> bool:
         """Whether this release was loaded from here by a fresh process, verified, and has run."""
@@ -180,9 +191,9 @@ class Registry:
         """
         check_name(name)
         with self._writing() as sql:
-            known = sql.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
+            known = sql.execute(f"{SELECT} WHERE id = ?", (id,)).fetchone()
             if known is not None:
-                return _release(known)
+                return release_of(known)
             version = sql.execute(
                 "SELECT coalesce(max(version), 0) + 1 FROM releases WHERE name = ?", (name,)
             ).fetchone()[0]
@@ -251,7 +262,7 @@ class Registry:
         with self._writing() as sql:
             now = _live(sql, name)
             if expected is not None:
-                _unmoved(expected, now, alias)
+                require_unmoved(expected, now, alias)
             if percent is not None:
                 if now.production is None:
                     raise InputError(
@@ -298,7 +309,7 @@ class Registry:
         with self._writing() as sql:
             now = _live(sql, name)
             if expected is not None:
-                _unmoved(expected, now, "production")
+                require_unmoved(expected, now, "production")
             if now.production is None:
                 raise NotFound(
                     f"{name}@production points to no release: there is nothing to roll back.",
@@ -356,29 +367,6 @@ class Registry:
 
 # --------------------------------------------------------------------------- rows
 
-_SELECT = "SELECT id, name, version, created, manifest FROM releases"
-
-
-def _release(row: tuple[str, str, int, float, str]) -> Release:
-    return Release(id=row[0], name=row[1], version=row[2], created=row[3], manifest=json.loads(row[4]))
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    name, at, who, what, why, alias, release, previous, percent, verdict, gates = row
-    return Entry(
-        name=name,
-        at=at,
-        who=who,
-        what=what,
-        why=why,
-        alias=alias,
-        release=release,
-        previous=previous,
-        percent=percent,
-        verdict=verdict,
-        gates=tuple(json.loads(gates)),
-    )
-
 
 def _revision(sql: sqlite3.Connection) -> int:
     return int(sql.execute("SELECT coalesce(max(seq), 0) FROM log").fetchone()[0])
@@ -408,15 +396,3 @@ def _live(sql: sqlite3.Connection, name: str) -> Live:
 
 def _point(sql: sqlite3.Connection, name: str, alias: str, release: str, percent: float | None) -> None:
     sql.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (name, alias, release, percent))
-
-
-def _unmoved(expected: Live, now: Live, alias: str) -> None:
-    for part in {alias, "canary"} if alias == "production" else {alias}:
-        before, after = expected.at(part), now.at(part)
-        if before != after:
-            raise Conflict(
-                f"{now.name}@{part} has moved while this promotion was judged:"
-                f" {(before or 'nothing')[:12]} then, {(after or 'nothing')[:12]} now.",
-                hint="Nothing was changed. Look at `headrace releases "
-                f"{now.name}`, and promote again if you still want to.",
-            )

@@ -69,8 +69,13 @@ def open_embedder(settings: Settings, precision: str = "") -> Embedder:
 
 def default_embedder(root: str | Path | None = None) -> Embedder | None:
     """The project's embedder for scoring sentences, None where there are no weights."""
+    from headrace.models.remember import RememberingEmbedder
+
     settings = load(Path(root) if root else bindings.settings_root())
-    return open_embedder(settings) if embedder_identity(settings) is not None else None
+    if embedder_identity(settings) is None:
+        return None
+    key = ("sentences", settings.embedder, str(home()))
+    return pool.get(key, lambda: RememberingEmbedder(open_embedder(settings)))
 
 
 # --------------------------------------------------------------------------- knowledge bases

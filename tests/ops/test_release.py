@@ -272,3 +272,30 @@ def test_a_lost_object_is_noticed_before_a_bundle_is_made(project: Path) -> None
     (project / "prompts").mkdir()
     (project / "prompts" / "p.md").write_text("x")
     assert bundles.verify(hr.release("app.py").id) > 0, "what is missing is stored anew"
+
+
+def test_killed_at_any_moment_nothing_half_made_counts(project: Path) -> None:
+    code = "import headrace as hr; print('go', flush=True); print(hr.release('app.py').id)"
+    bundles, registry = build.bundles(project), build.registry(project)
+    ended = 0
+    for number, wait in enumerate((0.0, 0.02, 0.05, 0.1, 0.2, 0.4)):
+        (project / "helpers.py").write_text(f"def shouted(text: str) -> str:\n    return '{number}' + text\n")
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "go\n"
+        try:
+            child.wait(wait)
+            ended += 1
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        child.stdout.close()
+        for known in registry.releases():
+            assert bundles.verify(known.id) > 0
+    assert ended < 6, "none was killed"
+    made = hr.release("app.py")
+    assert bundles.verify(made.id) > 0
+    assert hr.load(f"finder@{made.id}")("fire") == "5Fire burns upward."
+    assert hr.KnowledgeBase("kb", root=project).check() == []
+    bundles.sweep(0.0)
+    assert list((bundles.folder / "tmp").iterdir()) == []

@@ -59,6 +59,7 @@ def release(app: App | str | Path, *, why: str = "", progress: Progress | None =
     root, settings = subject.root.absolute(), load_settings(subject.root)
     check_name(subject.name)
     bundles, registry = build.bundles(root), build.registry(root)
+    bundles.sweep()
     made = fingerprint(subject)
     opened = app.opened if isinstance(app, App) else ()
     handles = _handles([*subject.handles, *opened, *_evaluated(made.id, root)])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,18 @@ class Bundles:
         folder = self.folder / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+    def sweep(self, older: float = 86_400.0) -> int:
+        """Remove what killed processes left unfinished, ``older`` seconds ago or more; how many."""
+        removed = 0
+        for path in (self.folder / "tmp").glob("*"):
+            try:
+                if time.time() - path.stat().st_mtime >= older:
+                    self.clear(path)
+                    removed += 1
+            except FileNotFoundError:  # its process has just finished with it
+                continue
+        return removed
 
     def settle(self, temporary: Path, stored: Stored) -> None:
         """Move a finished, synced file under its hash (its caller has computed it)."""

@@ -220,13 +220,17 @@ class App:
                 ledger.record(trace)
         return Run(output=output, trace_id=trace.id, trace=trace)
 
-    def _made_by(self, found: tracing.Collector) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _made_by(
+        self, found: tracing.Collector, made: fingerprints.Fingerprint | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Subject and record of a trace: what was noted, what all models used, what stood behind it.
+
+        ``made`` is the fingerprint, where the caller knows it and watches that it holds.
 
         It runs when the answer is there, so nothing in it may cost the caller that answer: what a
         resource cannot say about itself is recorded as unavailable (``build.identity``).
         """
-        made = fingerprints.fingerprint(self, seen=found.record)
+        made = made or fingerprints.fingerprint(self, seen=found.record)
         release = self.release.id if self.release is not None else None
         subject = {"app": self.name, "release": release, "fingerprint": made.id, "code": made.code}
         calls = [span.attributes for span in found.spans if "output_tokens" in span.attributes]

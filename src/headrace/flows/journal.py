@@ -25,13 +25,16 @@ FORMAT = 1
 KEEP_DAYS = 30.0
 BUSY_SECONDS = 10.0
 
+# ``body`` is NULL from the moment a row is begun until it has a result. One table, so that finishing a
+# row and beginning the next is one statement: with many threads, each one more waits for its turn.
 _TABLES = (
-    "CREATE TABLE rows (subject TEXT, inputs TEXT, at REAL NOT NULL, body BLOB NOT NULL, "
+    "CREATE TABLE rows (subject TEXT, inputs TEXT, at REAL NOT NULL, body BLOB, "
     "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
     "CREATE INDEX rows_by_time ON rows (at)",
-    "CREATE TABLE begun (subject TEXT, inputs TEXT, at REAL NOT NULL, "
-    "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
 )
+_PUT = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)"
+_DROP = "DELETE FROM rows WHERE subject = ? AND inputs = ? AND body IS NULL"
+_SMALL = 4096  # bytes; shorter bodies are kept as they are
 
 
 class Journal:
@@ -87,7 +90,6 @@ class Journal:
                     hint="Use the newer Headrace, or remove the file: it is a cache.",
                 )
             connection.execute("DELETE FROM rows WHERE at < ?", (self._clock() - KEEP_DAYS * 86400,))
-            connection.execute("DELETE FROM begun WHERE at < ?", (self._clock() - KEEP_DAYS * 86400,))
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -103,7 +105,8 @@ class Journal:
             for some in _parts(inputs):
                 marks = ",".join("?" * len(some))
                 for key, body in self._connection.execute(
-                    f"SELECT inputs, body FROM rows WHERE subject = ? AND inputs IN ({marks})",
+                    f"SELECT inputs, body FROM rows WHERE subject = ? AND inputs IN ({marks}) "
+                    "AND body IS NOT NULL",
                     (subject, *some),
                 ):
                     found[key] = _unpacked(body)
@@ -112,7 +115,9 @@ class Journal:
     def begun(self, subject: str) -> set[str]:
         """Inputs of rows that were begun and never finished: in flight when a process was killed."""
         with self._explained(), self._lock:
-            rows = self._connection.execute("SELECT inputs FROM begun WHERE subject = ?", (subject,))
+            rows = self._connection.execute(
+                "SELECT inputs FROM rows WHERE subject = ? AND body IS NULL", (subject,)
+            )
             return {key for (key,) in rows}
 
     # ------------------------------------------------------------------ writing
@@ -156,35 +161,25 @@ class Journal:
         with self._explained(), self._lock:
             for some in _parts(inputs):
                 marks = ",".join("?" * len(some))
-                for name in ("rows", "begun"):
-                    self._connection.execute(
-                        f"DELETE FROM {name} WHERE subject = ? AND inputs IN ({marks})", (subject, *some)
-                    )
+                self._connection.execute(
+                    f"DELETE FROM rows WHERE subject = ? AND inputs IN ({marks})", (subject, *some)
+                )
 
     def close(self) -> None:
         self._connection.close()
 
     def _commit(self, changes: Sequence[_Change]) -> None:
+        puts = [row for change in changes for row in change.puts]
+        drops = [row for change in changes for row in change.drops]
         connection = self._connection
         with self._explained():
+            if len(puts) == 2 and not drops:  # the usual case, in a transaction of its own
+                connection.execute(f"{_PUT}, (?, ?, ?, ?)", (*puts[0], *puts[1]))
+                return
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for change in changes:
-                    if change.body is not None:
-                        connection.execute(
-                            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)",
-                            (change.subject, change.done, change.at, change.body),
-                        )
-                    if change.done is not None:
-                        connection.execute(
-                            "DELETE FROM begun WHERE subject = ? AND inputs = ?",
-                            (change.subject, change.done),
-                        )
-                    if change.begin is not None:
-                        connection.execute(
-                            "INSERT OR REPLACE INTO begun VALUES (?, ?, ?)",
-                            (change.subject, change.begin, change.at),
-                        )
+                connection.executemany(_DROP, drops)
+                connection.executemany(_PUT, puts)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -217,12 +212,19 @@ class Journal:
 class _Change:
     """What one thread wants written; ``committed`` is set under the journal's lock."""
 
-    __slots__ = ("at", "begin", "body", "committed", "done", "error", "subject")
+    __slots__ = ("committed", "drops", "error", "puts")
 
     def __init__(
         self, subject: str, done: str | None, body: bytes | None, begin: str | None, at: float
     ) -> None:
-        self.subject, self.done, self.body, self.begin, self.at = subject, done, body, begin, at
+        self.puts: list[tuple[str, str, float, bytes | None]] = []
+        self.drops: list[tuple[str, str]] = []
+        if done is not None and body is not None:
+            self.puts.append((subject, done, at, body))
+        elif done is not None:
+            self.drops.append((subject, done))
+        if begin is not None:
+            self.puts.append((subject, begin, at, None))
         self.committed = False
         self.error: BaseException | None = None
 
@@ -233,10 +235,11 @@ def _parts(keys: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 
 
 def _packed(body: Mapping[str, Any]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return text if len(text) < _SMALL else zlib.compress(text, 1)
 
 
 def _unpacked(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
+    text = body if body[:1] == b"{" else zlib.decompress(body)  # zlib's begins with 0x78
+    found: dict[str, Any] = json.loads(text.decode("utf-8", "surrogatepass"))
     return found

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace import request, tracing
 from headrace.errors import Cancelled, HeadraceError, InputError
@@ -25,6 +25,9 @@ from headrace.protocols import Progress
 from headrace.resources import bindings, build
 from headrace.resources.handles import KnowledgeBase
 from headrace.types import Answer, Citation, Finding, Span, Trace, Usage, digest, to_json
+
+if TYPE_CHECKING:
+    from headrace.ledger.database import Ledger
 
 REMOTE_WORKERS = 32
 # What a result holds; one that an older Headrace kept with less of it is computed again.
@@ -150,6 +153,7 @@ class _Work:
         self._finished = threading.Event()
         self._session = session
         self._workers = 0
+        self._ledger = build.ledger(app.root)
 
     def run(self, workers: int, progress: Progress | None, *, done: int) -> None:
         total = done + len(self._left)
@@ -202,7 +206,7 @@ class _Work:
                 self._write(begin=key)
             while key is not None:
                 request.checkpoint()
-                result = observe(self._app, self._left[key], self._made)
+                result = observe(self._app, self._left[key], self._made, self._ledger)
                 result["workers"] = self._workers
                 done, key = key, self._take()
                 self.results[done] = result
@@ -234,7 +238,7 @@ class _Work:
 # --------------------------------------------------------------------------- one row
 
 
-def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint) -> dict[str, Any]:
+def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint, ledger: Ledger) -> dict[str, Any]:
     """Run the application once and keep what tells a failure of retrieval from one of answering.
 
     Plain data: ``output`` and ``kind`` (``answer``, ``data``), ``error`` (None or ``code: message``),
@@ -243,7 +247,6 @@ def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint) -> dict[s
     ``trace_id`` (None where the ledger is off). Raises only what ends the whole run: Cancelled, where
     the request that it belongs to was cancelled or is out of time.
     """
-    ledger = build.ledger(app.root)
     started, clock = time.time(), time.perf_counter()
     output: Any = None
     problem: str | None = None
@@ -263,7 +266,7 @@ def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint) -> dict[s
         output = replace(output, trace_id=found.id)
     if ledger.enabled:
         here = request.current()
-        subject, record = app._made_by(found)
+        subject, record = app._made_by(found, made)
         ledger.record(
             Trace(
                 id=found.id,

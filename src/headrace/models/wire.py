@@ -75,14 +75,10 @@ class Wire:
         """
         era = self._closed
         used = self._take() or _Connection(self._host, self._port)
-        used.timeout, used.silence = connect, silence
         keep = False
         try:
-            if used.sock is None:
-                used.connect()
-            used.sock.silence = silence
-            used.request(method, target, content, dict(headers))
-            response = used.getresponse()
+            used.open(connect, silence)
+            response = used.ask(method, target, content, headers)
             yield Reply(response)
             keep = used.ended(response) and not response.will_close
             response.close()
@@ -110,22 +106,48 @@ class Wire:
         return None
 
 
-class _Connection(http.client.HTTPConnection):
-    sock: Any
-    silence: float
+class _Connection:
+    """One connection, in use by one thread at a time."""
 
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except OSError as error:
-            raise NoConnection(error) from error
-        self.sock = _Socket(self.sock)
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._socket: _Socket | None = None
+
+    def open(self, connect: float, silence: float) -> None:
+        if self._socket is None:
+            try:
+                made = socket.create_connection((self._host, self._port), connect)
+            except OSError as error:
+                raise NoConnection(error) from error
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = _Socket(made)
+        self._socket.silence = silence
+
+    def ask(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        """Send a request in one piece, and read the head of its response."""
+        assert self._socket is not None
+        lines = [f"{method} {target or '/'} HTTP/1.1", f"Host: {self._name}", "Accept-Encoding: identity"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if content is not None:
+            lines.append(f"Content-Length: {len(content)}")
+        for line in lines:
+            if "\r" in line or "\n" in line:
+                raise http.client.InvalidURL(f"a line break in {line.partition(':')[0]!r}")
+        head = "\r\n".join([*lines, "", ""]).encode("utf-8")
+        self._socket.sendall(head + (content or b""))
+        response = http.client.HTTPResponse(self._socket, method=method)  # type: ignore[arg-type]
+        response.begin()
+        return response
 
     def ended(self, response: http.client.HTTPResponse) -> bool:
         """Whether the body is at its end; a stream is over for its reader before its last chunk has come."""
         if response.isclosed() or response.length == 0:
             return True
-        self.sock.silence = END_SECONDS
+        assert self._socket is not None
+        self._socket.silence = END_SECONDS
         try:
             return not response.read1(PIECE) and response.isclosed()
         except (OSError, http.client.HTTPException, Cancelled):
@@ -133,7 +155,12 @@ class _Connection(http.client.HTTPConnection):
 
     def stale(self) -> bool:
         """Whether the server has closed it (or says something unasked) since it was last used."""
-        return bool(self.sock is None or self.sock.readable(0))
+        return self._socket is None or self._socket.readable(0)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 class _Socket:

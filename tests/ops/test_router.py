@@ -210,6 +210,40 @@ def test_a_release_that_cannot_be_loaded_changes_nothing(stage, caplog):
     run(main)
 
 
+def test_a_canary_that_cannot_be_loaded_leaves_production_alone(stage, caplog):
+    stage.promote("a")
+    stage.release("d", "import headrace\nraise RuntimeError('half a release')\n")
+    stage.promote("d", percent=50)
+
+    async def main() -> None:
+        async with stage.served() as (desk, _):
+            assert "half a release" in caplog.text
+            assert {await ask(desk, user=str(number)) for number in range(20)} == {"a"}
+            stage.promote("b", percent=50)
+            await becomes(desk, "b", user=next(u for u in map(str, range(99)) if in_half(stage, u)))
+
+    run(main)
+
+
+def in_half(stage: Stage, user: str) -> bool:
+    return share(NAME, user, f"{stage.root / 'b' / 'app.py'}:handbook") < 50
+
+
+def test_a_release_that_never_comes_up_does_not_stop_a_rollback(stage):
+    stage.promote("a")
+    stage.release("d", "import time\nimport headrace\ntime.sleep(600)\n")
+
+    async def main() -> None:
+        async with stage.served() as (desk, _):
+            stage.promote("d")
+            await until(lambda: "d" in stage.made)
+            assert await ask(desk) == "a"
+            stage.promote("b")
+            await becomes(desk, "b")
+
+    run(main)
+
+
 def test_a_worker_that_dies_is_started_again_and_the_route_holds(stage):
     stage.promote("a")
     stage.promote("b")

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import WorkerLost
+from headrace.errors import StateError, WorkerLost
 from headrace.ops import wire
 from headrace.ops.running import Description, Result, Running, Task, counted_of
 from headrace.settings import child_environment
@@ -141,6 +141,11 @@ class WorkerProcess:
 
     def _popen(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         """A process that has been told what to load, and our end of the line to it."""
+        if sys.platform == "win32":
+            raise StateError(
+                "Serving by alias needs a system that hands sockets to child processes; Windows does not.",
+                hint="Serve the application itself: headrace serve app.py:function.",
+            )
         self.starts += 1
         ours, theirs = socket.socketpair()
         environment = child_environment()
@@ -148,11 +153,13 @@ class WorkerProcess:
             environment |= {name: environment.get(name, str(self.threads)) for name in _THREAD_VARIABLES}
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "headrace.ops.worker", str(theirs.fileno())],
+                # -P: the working copy lies in the folder it starts in, and is not to be imported.
+                [sys.executable, "-P", "-m", "headrace.ops.worker", str(theirs.fileno())],
                 cwd=self.root,
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                stdout=2,  # what an application prints; ours may be read by a program
             )
         words = {"op": "load", "target": self.target, "root": str(self.root), "size": self.size}
         ours.sendall(wire.frame(words))

@@ -26,7 +26,7 @@ from headrace.settings import ServeSettings
 log = logging.getLogger("headrace.ops")
 
 POLL = 0.1  # seconds between two looks at the registry
-AGAIN = 5.0  # seconds until a release that did not start is tried again
+AGAIN, LONGEST_AGAIN = 5.0, 300.0  # seconds until a release that did not start is tried again
 
 
 class Live(Protocol):
@@ -159,8 +159,8 @@ class Router:
         """Start what the registry names; raises where its main release cannot be loaded."""
         self._seen = await asyncio.to_thread(self.registry.revision)
         plan = await asyncio.to_thread(self.plan)
-        await self._take(plan)
-        self._following = asyncio.ensure_future(self._follow())
+        complete = await self._take(plan)
+        self._following = asyncio.ensure_future(self._follow(complete))
 
     async def close(self, seconds: float) -> None:
         if self._following is not None:
@@ -190,52 +190,93 @@ class Router:
         kept = tuple(dict.fromkeys(id for id in (live.previous, live.staging) if id not in (None, main)))
         return Plan(main=main, canary=canary, percent=live.percent if canary else 0.0, kept=kept)
 
-    async def _follow(self) -> None:
+    async def _follow(self, complete: bool) -> None:
+        """Take what the registry says when it changes. ``complete``: the last plan was taken whole."""
         loop = asyncio.get_running_loop()
-        failed_at: float | None = None
-        while True:
-            await asyncio.sleep(POLL)
-            try:
-                revision = await asyncio.to_thread(self.registry.revision)
-                again = failed_at is not None and loop.time() - failed_at > AGAIN
-                if revision == self._seen and not again:
+        pause = AGAIN
+        again = loop.time() + pause
+        taking: asyncio.Task[bool] | None = None
+        try:
+            while True:
+                await asyncio.sleep(POLL)
+                if taking is not None and taking.done():
+                    complete, taking, again = taking.result(), None, loop.time() + pause
+                try:
+                    revision = await asyncio.to_thread(self.registry.revision)
+                except (HeadraceError, OSError) as error:
+                    log.error("The registry cannot be read: %s", error)
+                    await asyncio.sleep(AGAIN)
                     continue
-                self._seen, failed_at = revision, None
-                await self._take(await asyncio.to_thread(self.plan))
-            except (HeadraceError, OSError) as error:
-                # Whatever the registry says, what answers now goes on answering.
-                failed_at = loop.time()
-                log.error("%s@%s stays as it is: %s", self.name, self.alias, error)
-            except Exception:
-                failed_at = loop.time()
-                log.exception("%s@%s stays as it is", self.name, self.alias)
+                if revision != self._seen:
+                    self._seen, pause = revision, AGAIN
+                elif complete or taking is not None or loop.time() < again:
+                    continue
+                else:
+                    pause = min(LONGEST_AGAIN, 2 * pause)
+                if taking is not None:  # what it waits for is not wanted any more, and may never come
+                    taking.cancel()
+                    await asyncio.wait({taking})
+                taking = asyncio.ensure_future(self._try())
+        finally:
+            if taking is not None:
+                taking.cancel()
 
-    async def _take(self, plan: Plan) -> None:
-        """Warm what the plan wants, move the pointer, then the rest: the previous one, those that go."""
+    async def _try(self) -> bool:
+        """Take the plan of now. Where that fails, what answers goes on answering."""
+        try:
+            return await self._take(await asyncio.to_thread(self.plan))
+        except (HeadraceError, OSError) as error:
+            log.error("%s@%s stays as it is: %s", self.name, self.alias, error)
+        except Exception:
+            log.exception("%s@%s stays as it is", self.name, self.alias)
+        return False
+
+    async def _take(self, plan: Plan) -> bool:
+        """Warm what the plan wants, move the pointer, then the rest: the previous one, those that go.
+
+        False where it goes without its canary. Raises where the main release cannot be loaded.
+        """
         for release in plan.wanted:
             self._begin(release, len(plan.wanted))
-        try:
-            for release in plan.wanted:
-                await self._workers[release].open()
-        except Exception:
-            self._drop_unopened()
-            raise
-        canary = self._workers[plan.canary] if plan.canary is not None else None
+        main, canary = await self._opened(plan.main), None
+        if plan.canary is not None:
+            try:
+                canary = await self._opened(plan.canary)
+            except Exception as error:  # noqa: BLE001 - whatever its file raised: production goes on
+                log.error("%s@%s goes without its canary: %s", self.name, self.alias, error)
         before = self._route
-        self._route = Route(self._workers[plan.main], canary, plan.percent)
-        if before is not None and before.main is not self._route.main:
+        self._route = Route(main, canary, plan.percent if canary else 0.0)
+        if before is not None and before.main is not main:
             self._left = next((r for r, w in self._workers.items() if w is before.main), None)
         # What was main a moment ago stays too: a rollback makes it nobody's predecessor, and is
         # often followed by a promotion again.
         named = {*plan.wanted, *plan.kept, self._left}
         for release in [release for release in self._workers if release not in named]:
-            self._retire(self._workers.pop(release))
+            self._retire(release)
         for release in plan.kept:
             if release not in self._workers:
                 self._begin(release, len(plan.wanted))
                 task = asyncio.ensure_future(self._keep_warm(release))
                 self._aside.add(task)
                 task.add_done_callback(self._aside.discard)
+        return canary is not None or plan.canary is None
+
+    async def _opened(self, release: str) -> WorkerProcess:
+        """The worker of a release, warm. One that cannot be is let go of."""
+        worker = self._workers[release]
+        try:
+            await worker.open()
+        except Exception:
+            if self._workers.get(release) is worker:
+                self._retire(release)
+            raise
+        return worker
+
+    async def _keep_warm(self, release: str) -> None:
+        try:
+            await self._opened(release)
+        except Exception as error:  # noqa: BLE001 - a rollback would say it; serving does not need it
+            log.warning("Release %s could not be kept warm: %s", release, error)
 
     def _begin(self, release: str, side_by_side: int) -> None:
         if release not in self._workers:
@@ -243,22 +284,9 @@ class Router:
             if side_by_side > 1:  # alone, its libraries may use every core, as they do by themselves
                 worker.threads = threads_each(side_by_side)
 
-    def _drop_unopened(self) -> None:
-        for release, worker in list(self._workers.items()):
-            if not worker.opened:
-                del self._workers[release]
-                self._retire(worker)
-
-    async def _keep_warm(self, release: str) -> None:
-        try:
-            await self._workers[release].open()
-        except Exception as error:  # noqa: BLE001 - a rollback would say it; serving does not need it
-            log.warning("Release %s could not be kept warm: %s", release, error)
-            worker = self._workers.pop(release, None)
-            if worker is not None:
-                await worker.close(0.0)
-
-    def _retire(self, worker: WorkerProcess) -> None:
+    def _retire(self, release: str) -> None:
+        """End a worker when it has finished what it runs."""
+        worker = self._workers.pop(release)
         task = asyncio.ensure_future(worker.close(self.patience))
         self._retired[task] = worker
         task.add_done_callback(self._retired.pop)

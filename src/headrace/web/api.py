@@ -28,6 +28,8 @@ from headrace.web.respond import (
 )
 from headrace.web.site import Site, app_for, caller, site
 
+FLUSH_SECONDS = 6.0  # how long a vote waits for traces that another process has yet to write
+
 
 def _check_name(request: Request) -> None:
     name, ours = request.path_params["name"], site(request).name
@@ -94,8 +96,12 @@ async def _kept(where: Site, given: Feedback) -> Feedback:
     try:
         return await run_in_threadpool(where.ledger.add_feedback, given)
     except NotFound:
-        flushing = [runner.flush() for runner in where.desk.staff.runners]
-        # A worker that dies meanwhile writes nothing any more: what it had is lost, or there.
+        flushing = [asyncio.ensure_future(runner.flush()) for runner in where.desk.staff.runners]
+        if flushing:
+            _, late = await asyncio.wait(flushing, timeout=FLUSH_SECONDS)
+            for task in late:
+                task.cancel()
+        # A worker that died meanwhile writes nothing any more: what it had is lost, or there.
         await asyncio.gather(*flushing, return_exceptions=True)
         return await run_in_threadpool(where.ledger.add_feedback, given)
 

@@ -279,12 +279,12 @@ def test_a_release_pickles_as_its_id_and_takes_no_other_resources(project: Path)
 
 
 def test_an_error_in_the_code_says_what_to_do(project: Path) -> None:
-    (project / "only_here.py").write_text("")
-    (project / "app.py").write_text("__import__('only_here')\n" + APP)
+    (project / "found_nowhere_else.py").write_text("")
+    (project / "app.py").write_text("__import__('found_nowhere_else')\n" + APP)
     made = hr.release("app.py")
-    sys.modules.pop("only_here", None)
+    sys.modules.pop("found_nowhere_else", None)
     sys.path[:] = [entry for entry in sys.path if entry != str(project)]
-    with pytest.raises(UserError, match="No module named 'only_here'") as caught:
+    with pytest.raises(UserError, match="No module named 'found_nowhere_else'") as caught:
         hr.load(f"finder@{made.id}")
     assert "[release] include" in caught.value.hint
 

@@ -215,6 +215,23 @@ def test_an_application_that_takes_more_than_text_runs_on_an_example(project: Pa
     assert "ran once" in build.registry(project).log()[-2].why
 
 
+def test_what_was_lost_since_the_trial_is_noticed(project: Path) -> None:
+    replies = project / "replies.json"
+    replies.write_text('["written"]')
+    (project / "app.py").write_text(APP + "llm = hr.model('scripted:replies.json')\n")
+    hr.release("app.py")
+    hr.promote("finder@staging")
+    replies.write_text('["another"]')
+    build.pool.close_all()
+    with pytest.raises(hr.HeadraceError, match="is not the one that was released"):
+        hr.promote("finder@production")
+    replies.unlink()
+    build.pool.close_all()
+    with pytest.raises(hr.HeadraceError, match="gone: 'model:scripted:replies.json'"):
+        hr.promote("finder@production")
+    assert build.registry(project).live("finder").production is None
+
+
 def test_a_promotion_that_was_overtaken_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = (variant(project, n) for n in (1, 2, 3))
     hr.promote("finder@production", one.id)

@@ -49,6 +49,9 @@ def test_versions_count_per_name_and_the_same_release_is_one(registry: Registry)
     assert registry.names() == ["handbook", "other"]
     assert registry.release(first.id[:10]).id == first.id
     assert registry.release(first.id).manifest["number"] == 1
+    assert registry.release("2", "handbook").id == registry.resolve("handbook@v2").id == second.id
+    with pytest.raises(NotFound, match="no release '3' of 'handbook'"):
+        registry.release("3", "handbook")
 
 
 def test_ids_that_say_too_little_and_names_that_cannot_be(registry: Registry) -> None:

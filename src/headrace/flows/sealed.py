@@ -18,7 +18,7 @@ import importlib.util
 import platform
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -84,8 +84,9 @@ def _load(release: Release, root: Path) -> App:
     )
     app.root = root
     app.name = manifest["name"]
-    app.seal(sealed_bindings(manifest, folder, root), created)
-    check_resources(app)
+    sealed = sealed_bindings(manifest, folder, root)
+    app.seal(sealed, created)
+    check_resources(sealed, app.handles)
     return app
 
 
@@ -149,16 +150,25 @@ def sealed_bindings(manifest: Mapping[str, Any], folder: Path, root: Path) -> bi
     )
 
 
-def check_resources(app: App) -> None:
+def examine(release: Release, root: Path) -> None:
+    """All that loading would refuse, without running any of the release's code."""
+    bundles = build.bundles(root)
+    manifest = bundles.check(release.id)
+    if load_settings(root).release.environment != "any":
+        check_environment(manifest, release)
+    check_resources(sealed_bindings(manifest, bundles.path(release.id), root), ())
+
+
+def check_resources(sealed: bindings.SealedBindings, handles: Iterable[Handle]) -> None:
     """Raise Sealed unless everything that the manifest names is here and the same; contacts nothing."""
-    assert app.release is not None
-    with bindings.use(app.bindings()) as sealed:
-        assert isinstance(sealed, bindings.SealedBindings)
-        known = {handle.key: handle for handle in app.handles}
-        for key, identity in app.release.manifest["resources"].items():
+    place = sealed.place()
+    assert place is not None
+    known = {handle.key: handle for handle in handles}
+    with bindings.use(sealed):
+        for key, identity in sealed.manifest.items():
             if identity.get("unavailable"):  # it did without, and does without, whatever is set here
                 continue
-            sealed.prove(known.get(key) or _handle_of(key, build.bundles(app.root).path(app.release.id)))
+            sealed.prove(known.get(key) or _handle_of(key, place.bundle))
             if key.startswith("knowledge:") and identity.get("embedder"):
                 build.require_embedder(sealed.locations.get(key), identity["embedder"], key)
 

@@ -220,7 +220,10 @@ def _judged(release: Release, registry: Registry, live: Live, project: Path) -> 
 def _tested(release: Release, registry: Registry, project: Path) -> None:
     """Every byte read, and run once in a fresh process, before an alias points to it."""
     if registry.tested(release.id):
+        from headrace.flows.sealed import examine
+
         build.bundles(project).verify(release.id)
+        examine(release, project)  # the environment and the models may have changed since
         return
     from headrace.ops.trial import try_out
 

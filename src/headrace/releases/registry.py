@@ -36,6 +36,7 @@ from headrace.types import Release
 
 FILE = "registry.sqlite"
 _HEX = re.compile(r"[0-9a-f]{4,64}\Z")
+_VERSION = re.compile(r"v(\d+)\Z|(\d{1,3})\Z")
 
 
 class Registry:
@@ -103,9 +104,12 @@ class Registry:
             return [release_of(row) for row in rows]
 
     def release(self, id: str, name: str | None = None) -> Release:
-        """A release by its id or an unambiguous beginning of it (4 characters or more). NotFound."""
+        """A release by its id or an unambiguous beginning of it (4 characters or more), or, where the
+        name is known, by its version (``3``, ``v3``). NotFound."""
         found: list[Release] = []
-        if _HEX.match(id):
+        if name is not None and (version := _VERSION.match(id)):
+            found = [r for r in self.releases(name) if r.version == int(version[1] or version[2])]
+        elif _HEX.match(id):
             with self._reading() as sql:
                 if sql is not None:
                     rows = sql.execute(

@@ -7,7 +7,12 @@ import click
 from headrace.cli.console import json_option, print_json
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  headrace mlflow push handbook --uri http://127.0.0.1:5000
+  headrace mlflow push handbook@staging"""
+)
 def mlflow() -> None:
     """Show releases to MLflow: runs, registered models that answer, aliases."""
 

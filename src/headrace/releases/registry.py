@@ -1,8 +1,7 @@
 """The registry: which releases there are, which alias points to which, and what was ever done.
 
 One SQLite file per project (write-ahead log, ``synchronous=FULL``), shared by any number of
-processes. Every change is one transaction that also writes the log, so nothing moves without
-leaving a line. It knows no bundle, no gate and no application.
+processes. Every change is one transaction that also writes the log. It knows no bundle and no gate.
 """
 
 from __future__ import annotations
@@ -104,8 +103,7 @@ class Registry:
             return [release_of(row) for row in rows]
 
     def release(self, id: str, name: str | None = None) -> Release:
-        """A release by its id or an unambiguous beginning of it (4 characters or more), or, where the
-        name is known, by its version (``3``, ``v3``). NotFound."""
+        """A release by the beginning of its id (4 characters or more), or by NAME and version. NotFound."""
         found: list[Release] = []
         if name is not None and (version := _VERSION.match(id)):
             found = [r for r in self.releases(name) if r.version == int(version[1] or version[2])]

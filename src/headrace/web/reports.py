@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.draw.svg import short
 from headrace.errors import InputError
 from headrace.evaluation import page as html
 from headrace.resources import build
@@ -85,7 +86,11 @@ def _reports(request: Request) -> Response:
 
 def _line(report: Report) -> Line:
     settings = report.settings
-    told = [f"{m['name']} {m['value']:.2f}" for m in report.measurements if m["value"] is not None]
+    told = [
+        f"{m['name']} {short(m['value'], 's') if m.get('unit') == 's' else format(m['value'], '.2f')}"
+        for m in report.measurements
+        if m["value"] is not None
+    ]
     return Line(
         id=report.id,
         created=report.created,

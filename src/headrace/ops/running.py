@@ -209,9 +209,14 @@ class Threads:
     # ------------------------------------------------------------------ as a runner
 
     def start(self, task: Task) -> Running:
+        running, go = self.ready(task)
+        self._workers.submit(go)
+        return running
+
+    def ready(self, task: Task) -> tuple[Running, Callable[[], None]]:
+        """The task, and what runs it on whatever thread calls it (once, in a context of its own)."""
         run = _Run(task)
-        self._workers.submit(lambda: run.go(self.app, self._release))
-        return run
+        return run, lambda: run.go(self.app, self._release)
 
     async def flush(self) -> None:
         await asyncio.to_thread(self.write_down)

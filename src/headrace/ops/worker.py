@@ -11,13 +11,14 @@ Frames in: ``load``, then ``run``, ``cancel``, ``read``, ``flush``, ``document``
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from headrace.errors import HeadraceError
@@ -38,6 +39,15 @@ class Worker:
         self._sending = threading.Lock()
         self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._over = threading.Event()
+        self._arriving: Iterator[wire.Frame] = iter(())
+        self._does: Mapping[str, Callable[[dict[str, Any]], None]] = {
+            "cancel": self.cancel,
+            "read": self.read,
+            "flush": self.flush,
+            "document": self.document,
+        }
 
     def serve(self) -> int:
         """Until the other end is closed, or says end; the exit code."""
@@ -53,20 +63,39 @@ class Worker:
             return 1
         self.send({"op": "loaded", "description": description})
         self.threads.warm(lambda: self.send({"op": "warm"}))
-        does: Mapping[str, Callable[[dict[str, Any], bytes], None]] = {
-            "run": self.run,
-            "cancel": self.cancel,
-            "read": self.read,
-            "flush": self.flush,
-            "document": self.document,
-        }
-        for header, body in arriving:
-            if header["op"] == "end":
-                break
-            does[header["op"]](header, body)
+        self._arriving = arriving
+        # One more than there are runs: somebody always reads, so that what runs can be cancelled.
+        for number in range(first["size"] + 1):
+            threading.Thread(target=self._take_turns, name=f"headrace-run-{number + 1}", daemon=True).start()
+        self._over.wait()
         for running in tuple(self._running.values()):
             running.cancel("the server has ended")
         return 0
+
+    def _take_turns(self) -> None:
+        """Read until a run arrives, let the next thread read, and make the run on this one.
+
+        A thread that only read, and handed runs over, would cost every run one more wake-up.
+        """
+        while True:
+            with self._reading:
+                work = self._read_run()
+            if work is None:
+                self._over.set()
+                return
+            contextvars.Context().run(work)
+
+    def _read_run(self) -> Callable[[], None] | None:
+        """The next run to make; what comes before it is dealt with here. None at the end."""
+        if self._over.is_set():
+            return None
+        for header, body in self._arriving:
+            if header["op"] == "end":
+                return None
+            if header["op"] == "run":
+                return self.run(header, body)
+            self._does[header["op"]](header)
+        return None
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Write one frame, from any thread. A parent that has gone needs nothing any more."""
@@ -79,7 +108,8 @@ class Worker:
 
     # ------------------------------------------------------------------ what is asked for
 
-    def run(self, header: dict[str, Any], body: bytes) -> None:
+    def run(self, header: dict[str, Any], body: bytes) -> Callable[[], None]:
+        """What makes the run; it is known, and can be cancelled, from now on."""
         number: int = header["id"]
 
         def begun() -> None:
@@ -115,21 +145,23 @@ class Worker:
             begun=begun if header["listened"] else None,
             event=event if header["listened"] else None,
         )
-        with self._lock:  # ``ended`` takes it too, so it cannot come before the task is known
-            self._running[number] = self.threads.start(task)
+        running, go = self.threads.ready(task)
+        with self._lock:
+            self._running[number] = running
+        return go
 
-    def cancel(self, header: dict[str, Any], body: bytes) -> None:
+    def cancel(self, header: dict[str, Any]) -> None:
         if (running := self._running.get(header["id"])) is not None:
             running.cancel(header["reason"])
 
-    def read(self, header: dict[str, Any], body: bytes) -> None:
+    def read(self, header: dict[str, Any]) -> None:
         if (running := self._running.get(header["id"])) is not None:
             running.read(header["count"])
 
-    def flush(self, header: dict[str, Any], body: bytes) -> None:
+    def flush(self, header: dict[str, Any]) -> None:
         self._apart(header["id"], lambda: self.threads.write_down())
 
-    def document(self, header: dict[str, Any], body: bytes) -> None:
+    def document(self, header: dict[str, Any]) -> None:
         def find() -> Any:
             kb, found = self.threads.find(header["name"])
             return {"kb": kb, "document": found}

@@ -212,12 +212,17 @@ class Bundles:
         manifest = self.manifest(id)
         folder = self.path(id)
         total = 0
-        for name, sha256, size in manifests.files(manifest):
-            checkpoint()
-            _examine(folder / name, sha256, size, whole=True)
-            total += size
-            if progress is not None:
-                progress(name, size)
+        listed = list(manifests.files(manifest))
+
+        def examine(one: tuple[str, str, int]) -> None:
+            _examine(folder / one[0], one[1], one[2], whole=True)
+
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads:
+            for (name, _, size), _done in zip(listed, threads.map(examine, listed), strict=True):
+                checkpoint()
+                total += size
+                if progress is not None:
+                    progress(name, size)
         return total
 
     def clear(self, temporary: Path) -> None:

@@ -372,6 +372,16 @@ def test_the_deadline_of_the_request_caps_the_time_limit(engine: Engine) -> None
             engine.search("paid leave")
 
 
+def test_a_deadline_that_is_far_off_costs_a_search_no_threads(engine: Engine) -> None:
+    started: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, request.context(deadline=120):
+        patch.setattr("headrace.search.retrieve._Stage", lambda work: started.append("stage"))
+        assert engine.search("paid leave").outcome == "ok"
+        with pytest.raises(AttributeError):  # a limit of its own is kept, by stages
+            engine.search("paid leave", timeout=60)
+    assert started
+
+
 def test_a_cancelled_request_searches_no_more(engine: Engine) -> None:
     token = request.CancelToken()
     token.cancel("the browser was closed")

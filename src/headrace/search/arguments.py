@@ -16,6 +16,7 @@ from headrace.search.vectors import METRICS
 MODES = ("hybrid", "dense", "lexical")
 MOST = 10_000  # the largest top_k
 LONGEST = 1_000_000  # code points of a question
+PLENTY = 10.0  # seconds; a deadline further off needs no watching by a search, which takes milliseconds
 
 
 def request(
@@ -68,11 +69,17 @@ def check_threshold(threshold: float | None) -> None:
 
 
 def limit(timeout: float | None) -> float | None:
-    """Seconds that a search may take: the timeout, and no more than the request has left."""
+    """Seconds that a search may take: the timeout, and no more than the request has left.
+
+    None: without one. Keeping a limit takes threads and a second look at the store, a millisecond or
+    more; a request that has ``PLENTY`` left need not pay it, its deadline is tested at every step.
+    """
     if timeout is not None and (isinstance(timeout, bool) or not timeout > 0):
         raise InputError(
             f"timeout={timeout!r} is not a number of seconds above 0.", hint="Give for example 2.0."
         )
     remaining = context.current().remaining
+    if timeout is None and remaining is not None and remaining > PLENTY:
+        return None
     limits = [limit for limit in (timeout, remaining) if limit is not None]
     return max(0.0, min(limits)) if limits else None

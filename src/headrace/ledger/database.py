@@ -233,14 +233,19 @@ class Ledger:
 
     # ------------------------------------------------------------------ counting
 
-    def traffic(self, app: str, *, since: float, until: float, every: float = 86400.0) -> Traffic:
-        """Runs of an application in ``[since, until)``, added up per release and per ``every`` seconds."""
+    def traffic(
+        self, app: str, *, since: float, until: float, every: float = 86400.0, with_seconds: bool = True
+    ) -> Traffic:
+        """Runs of an application in ``[since, until)``, added up per release and per ``every`` seconds.
+
+        ``with_seconds``: also how long each run took, which quantiles need.
+        """
         with self._reading() as connection:
             if connection is None:
                 return Traffic(
                     since=since, until=until, every=every, sums={}, seconds={}, problems={}, first={}
                 )
-            return traffic.traffic(connection, app, since, until, every)
+            return traffic.traffic(connection, app, since, until, every, with_seconds=with_seconds)
 
     def votes(self, app: str, *, since: float, until: float) -> list[Vote]:
         """The votes that count on runs of an application, oldest first."""

@@ -7,11 +7,12 @@ mean, intervals and alarms included, is the business of whoever asks.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,7 @@ class Traffic:
     first: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Vote:
+class Vote(NamedTuple):
     """A vote that counts, the latest of its user on a trace; ``release`` answered."""
 
     at: float
@@ -82,16 +82,28 @@ class Vote:
 _WHERE = "FROM figures WHERE app = ? AND start >= ? AND start < ?"
 
 
-def traffic(connection: sqlite3.Connection, app: str, since: float, until: float, every: float) -> Traffic:
-    """See :class:`Traffic`. ``every`` in seconds."""
+def traffic(
+    connection: sqlite3.Connection,
+    app: str,
+    since: float,
+    until: float,
+    every: float,
+    *,
+    with_seconds: bool = True,
+) -> Traffic:
+    """See :class:`Traffic`. ``every`` in seconds. Without ``with_seconds`` those are empty: quicker."""
     values = (app, since, until)
     sums: dict[tuple[str, int], Sums] = {}
+    seconds: dict[tuple[str, int], array[float]] = {}
+    # A row of Python per run would take most of the time; as JSON they come in one piece.
+    listed = "json_group_array(seconds)" if with_seconds else "'[]'"
     first: dict[str, float] = {}
     for row in connection.execute(
         f"""SELECT release, CAST(start / ? AS INTEGER) AS step, count(*), sum(status = 'error'),
             sum(status = 'abstained'), sum(input_tokens), sum(output_tokens), count(cost), total(cost),
             count(asked), total(asked), total(asked * asked),
-            count(relevance), total(relevance), total(relevance * relevance), min(start)
+            count(relevance), total(relevance), total(relevance * relevance), min(start),
+            {listed}
             {_WHERE} GROUP BY release, step""",
         (every, *values),
     ):
@@ -107,9 +119,7 @@ def traffic(connection: sqlite3.Connection, app: str, since: float, until: float
             relevance=Moments(n=row[12], total=row[13], squares=row[14]),
         )
         first[row[0]] = min(row[15], first.get(row[0], row[15]))
-    seconds: dict[tuple[str, int], array[float]] = {key: array("d") for key in sums}
-    for release, start, took in connection.execute(f"SELECT release, start, seconds {_WHERE}", values):
-        seconds[release, int(start // every)].append(took)
+        seconds[row[0], row[1]] = array("d", json.loads(row[16]))
     problems: dict[str, dict[str, int]] = {}
     for release, problem, runs in connection.execute(
         f"SELECT release, problem, count(*) {_WHERE} AND status = 'error' "
@@ -125,17 +135,12 @@ def traffic(connection: sqlite3.Connection, app: str, since: float, until: float
 def votes(connection: sqlite3.Connection, app: str, since: float, until: float) -> list[Vote]:
     """The votes that count on runs of an application, in the order in which they were given."""
     rows = connection.execute(
-        "SELECT feedback.at, feedback.value, traces.release, feedback.user, feedback.id FROM feedback "
+        "SELECT feedback.at, feedback.value = 'up', traces.release, feedback.user, feedback.id FROM feedback "
         "JOIN traces ON traces.id = feedback.trace_id WHERE feedback.current = 1 AND traces.app = ? "
         "AND feedback.at >= ? AND feedback.at < ? ORDER BY feedback.at, feedback.seq",
         (app, since, until),
     )
-    return [_vote(row) for row in rows]
-
-
-def _vote(row: tuple[Any, ...]) -> Vote:
-    at, value, release, user, id = row
-    return Vote(at=at, up=value == "up", release=release, user=user, id=id)
+    return [Vote(at, up == 1, release, user, id) for at, up, release, user, id in rows]
 
 
 def apps(connection: sqlite3.Connection) -> list[str]:

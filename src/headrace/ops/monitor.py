@@ -138,7 +138,7 @@ def watch(
         {release for release, _ in traffic.sums} | {vote.release for vote in inside},
         key=lambda name: (roles.get(name) != "production", -traffic.first.get(name, 0.0), name),
     )
-    before = ledger.traffic(app, since=since - (until - since), until=since, every=step)
+    before = ledger.traffic(app, since=since - (until - since), until=since, every=step, with_seconds=False)
     stream = [vote for vote in votes if vote.at >= begin]
     return Watched(
         app=app,

@@ -16,7 +16,7 @@ from headrace.ledger.migrations import MIGRATIONS, migrate
 from headrace.ledger.records import COLUMNS, to_row, trace_to_json
 from headrace.ledger.traffic import Moments
 from headrace.settings import LedgerSettings
-from headrace.types import Answer, Feedback, Trace
+from headrace.types import Answer, Feedback, Span, Trace
 
 from .conftest import NOW, OpenLedger, make_trace
 
@@ -122,6 +122,12 @@ def test_a_search_that_found_nothing_counts_as_irrelevant() -> None:
     row = dict(zip(figures.COLUMNS.split(", "), figures.of(data, "harbour", ""), strict=True))
     assert row["relevance"] == 0.0
     assert row["cost"] is None
+    kept_back = Span(
+        id="s", parent=None, name="retrieve", kind="retrieve", start=NOW, seconds=0.1,
+        attributes={"outcome": "below threshold", "best_relevance": 0.25},
+    )  # fmt: skip
+    data = trace_to_json(run(NOW, record={"kb_versions": [{"name": "kb"}]}, spans=(kept_back,)))
+    assert 0.25 in figures.of(data, "harbour", "")
 
 
 def test_a_ledger_from_before_is_filled_in(tmp_path: Path) -> None:

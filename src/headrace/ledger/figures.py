@@ -56,22 +56,24 @@ def of(data: Mapping[str, Any], app: str, release: str) -> tuple[Any, ...]:
         (error_kind(str(error)) or "error") if error is not None else "",
         float(data["seconds"]),
         _asked(data["inputs"]),
-        _best(record),
+        _best(record, data["spans"]),
         sum(int(item.get("input_tokens") or 0) for item in used),
         sum(int(item.get("output_tokens") or 0) for item in used),
         sum(costs) if costs else None,
     )
 
 
-def _best(record: Mapping[str, Any]) -> float | None:
-    """The relevance of the best passage; 0 where something was searched and nothing came back."""
-    found = [
-        float(item["relevance"])
-        for item in _listed(record, "passages")
-        if isinstance(item, Mapping) and _is_number(item.get("relevance"))
+def _best(record: Mapping[str, Any], spans: Any) -> float | None:
+    """The relevance of the best passage, also of one that a threshold kept back; 0 where none was found."""
+    found: list[Any] = [
+        item.get("relevance") for item in _listed(record, "passages") if isinstance(item, Mapping)
     ]
-    if found:
-        return max(found)
+    for span in spans if isinstance(spans, (list, tuple)) else ():
+        if isinstance(span, Mapping) and span.get("kind") == "retrieve":
+            found.append((span.get("attributes") or {}).get("best_relevance"))
+    numbers = [float(value) for value in found if _is_number(value)]
+    if numbers:
+        return max(numbers)
     return 0.0 if _listed(record, "kb_versions") else None
 
 

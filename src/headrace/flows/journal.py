@@ -24,6 +24,7 @@ APPLICATION_ID = 0x4852524A  # "HRRJ"
 FORMAT = 1
 KEEP_DAYS = 30.0
 BUSY_SECONDS = 10.0
+CHECKPOINT_PAGES = 16384  # 64 MB
 
 # ``body`` is NULL from the moment a row is begun until it has a result. One table, so that finishing a
 # row and beginning the next is one statement: with many threads, each one more waits for its turn.
@@ -49,6 +50,7 @@ class Journal:
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[_Change] = []
+        self._led = False  # whether a thread commits for all at the moment
         self._guard = threading.Lock()
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +69,9 @@ class Journal:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A checkpoint waits for the disk while all rows wait for it: seldom, and once at the end.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA journal_size_limit = 1048576")
         if new:
             os.chmod(self.path, 0o600)  # it holds what was asked and what was answered
         connection.execute("BEGIN IMMEDIATE")
@@ -132,29 +137,37 @@ class Journal:
     ) -> None:
         """Finish the row ``done`` (``body`` None: without a result) and mark ``begin``, in one commit.
 
-        Threads that arrive while another one commits share the next commit.
+        Threads that arrive while another one commits wait, and share the next commit.
         """
         packed = None if body is None else _packed(body)
         change = _Change(subject, done, packed, begin, self._clock())
         with self._guard:
             self._waiting.append(change)
-        with self._lock:
-            if change.committed:  # whoever held the lock before took it along
-                return
-            with self._guard:
-                changes, self._waiting = self._waiting, []
-            try:
-                self._commit(changes)
-            except BaseException as error:
-                for other in changes:
-                    if other is not change:
-                        other.error = error
-                        other.committed = True
-                raise
-            for other in changes:
-                other.committed = True
+            leads, self._led = not self._led, True
+        if leads:
+            self._lead(change)
+        else:
+            change.committed.acquire()  # released by the one who leads
         if change.error is not None:
             raise change.error
+
+    def _lead(self, own: _Change) -> None:
+        """Commit what waits, until nothing does; each thread is woken by itself, not one after another."""
+        while True:
+            with self._guard:
+                changes, self._waiting = self._waiting, []
+                if not changes:
+                    self._led = False
+                    return
+            try:
+                with self._lock:
+                    self._commit(changes)
+            except BaseException as error:  # noqa: BLE001 - handed to every thread that waits for it
+                for change in changes:
+                    change.error = error
+            for change in changes:
+                if change is not own:
+                    change.committed.release()
 
     def forget(self, subject: str, inputs: Sequence[str]) -> None:
         """Drop rows, finished or begun."""
@@ -210,7 +223,7 @@ class Journal:
 
 
 class _Change:
-    """What one thread wants written; ``committed`` is set under the journal's lock."""
+    """What one thread wants written; ``committed`` is released when it is, or ``error`` says why not."""
 
     __slots__ = ("committed", "drops", "error", "puts")
 
@@ -225,7 +238,8 @@ class _Change:
             self.drops.append((subject, done))
         if begin is not None:
             self.puts.append((subject, begin, at, None))
-        self.committed = False
+        self.committed = threading.Lock()
+        self.committed.acquire()
         self.error: BaseException | None = None
 
 

@@ -84,3 +84,20 @@ def test_a_strange_length_of_time_is_refused(serve: Serve, since: str) -> None:
         answer = client.get("/monitor.json", params={"since": since})
     assert answer.status_code == 422
     assert "length of time" in answer.text
+
+
+def test_a_run_says_step_by_step_what_happened(serve: Serve) -> None:
+    server = serve("handbook")
+    with server.client() as client:
+        ids = [
+            client.post("/v1/apps/handbook/invoke", json={"question": question}).json()["trace_id"]
+            for question in ("How much does the large crane lift?", "Who composed the fourth symphony?")
+        ]
+        answered, refused = (client.get(f"/traces/{id}.json").json()["steps"] for id in ids)
+        shown = client.get(f"/traces/{ids[1]}", headers={"accept": "text/html"}).text
+    assert {step["verdict"] for step in answered} == {"ok"}
+    (stopped,) = (step for step in refused if step["verdict"] == "stopped")
+    assert stopped["name"] == "quote"
+    assert "threshold" in stopped["said"]
+    assert "Step by step" in shown
+    assert "stopped" in shown

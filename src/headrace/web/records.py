@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.errors import InputError, NotFound
+from headrace.ops.monitor import usual_seconds
+from headrace.ops.why import Step, explain
 from headrace.types import Document, Feedback, Span, Trace
 from headrace.web.pages import render
 from headrace.web.site import Site, caller, site
@@ -182,6 +184,7 @@ class TracePage:
     links: Mapping[int, str]
     passages: tuple[Mapping[str, Any], ...]
     prompts: tuple[str, ...]
+    steps: tuple[Step, ...]
 
 
 def find_trace(where: Site, trace_id: str) -> Trace:
@@ -255,6 +258,7 @@ def _trace(request: Request) -> Response:
             item for item in found.record.get("passages", ()) if isinstance(item, Mapping) and "score" in item
         ),
         prompts=tuple(_prompt(item) for item in found.record.get("prompts", ())),
+        steps=explain(found, usual=usual_seconds(where.ledger, found)).steps,
     )
     return render(request, "trace.html", page)
 

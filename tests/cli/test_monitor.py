@@ -79,7 +79,7 @@ def test_why(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["why", ids[1]]) == 0
     text = capsys.readouterr().out
     assert "too short" in text
-    assert "1 passages were found in 'kb'" in text
+    assert "1 passage was found in 'kb'" in text
     assert max(len(line) for line in text.splitlines()) <= 80
     assert run(["why", "f" * 32, "--json"]) == 2
     assert printed(capsys)["error"]["code"] == "not-found"

@@ -183,7 +183,7 @@ def _found_some(passages: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any
     return Step(
         name="search",
         verdict="ok",
-        said=f"{count} passages were found{where}; the best has relevance {best:.2f}",
+        said=f"{_counted(count, 'passage')} found{where}; the best has relevance {best:.2f}",
         numbers={**numbers, "best": best},
     )
 
@@ -256,7 +256,7 @@ def _quote(trace: Trace, output: Mapping[str, Any]) -> Step:
     sure, limit = _number(output.get("confidence")), _number(facts.get("threshold"))
     numbers = {key: value for key, value in (("confidence", sure), ("threshold", limit)) if value is not None}
     if not output.get("abstained"):
-        said = f"{len(output.get('citations') or ())} sentences were quoted"
+        said = f"{_counted(len(output.get('citations') or ()), 'sentence')} quoted"
         if sure is not None:
             said += f", confidence {sure:.2f}" + (f", threshold {limit:.2f}" if limit is not None else "")
         return Step(name="quote", verdict="ok", said=said, numbers=numbers)
@@ -343,6 +343,10 @@ def _many(record: Mapping[str, Any], name: str) -> list[Any]:
 
 def _mappings(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [item for item in _many(record, name) if isinstance(item, Mapping)]
+
+
+def _counted(count: Any, what: str) -> str:
+    return f"1 {what} was" if count == 1 else f"{count} {what}s were"
 
 
 def _number(value: Any) -> float | None:

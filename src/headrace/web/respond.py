@@ -134,19 +134,25 @@ async def _gone(receive: Receive) -> None:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
     """The result of ``work``; cancels it when the client closes the connection."""
-    task = asyncio.ensure_future(work)
+    ours = asyncio.current_task()
+    assert ours is not None
     gone = asyncio.ensure_future(_gone(request.receive))
+    over = False
+
+    def left(done: asyncio.Future[None]) -> None:
+        if not (over or done.cancelled()):
+            ours.cancel()
+
+    gone.add_done_callback(left)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("The client closed the connection.")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone.done() and ours.uncancel() == 0:  # by us, and by nobody else
+            raise Cancelled("The client closed the connection.") from None
+        raise
     finally:
+        over = True
         gone.cancel()
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, HeadraceError):
-                await task
 
 
 def sse(name: str | None, data: Any) -> str:

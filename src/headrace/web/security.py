@@ -281,12 +281,14 @@ class Door:
 
     @staticmethod
     def _seal(scope: Scope, headers: MutableHeaders, fresh: str) -> None:
-        for name, value in HEADERS.items():
-            headers[name] = value
+        headers.raw.extend(_SEALS)
         if not scope["path"].startswith("/static/"):
             headers.setdefault("cache-control", "no-store")
         if fresh and headers.get("content-type", "").startswith("text/html"):
             headers.append("set-cookie", cookie(SESSION, fresh, scope["scheme"]))
+
+
+_SEALS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 def cookie(name: str, value: str, scheme: str, seconds: int = PASS_SECONDS) -> str:

@@ -30,6 +30,11 @@ from headrace.web.site import HERE, Site
 SHORTEST_KEY = 16
 
 ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
+    # They are tried in this order: what programs ask for most comes first.
+    ("/v1/apps/{name}/invoke", api.invoke, ("POST",)),
+    ("/v1/apps/{name}/stream", api.stream, ("POST",)),
+    ("/v1/models", openai.models, ("GET",)),
+    ("/v1/chat/completions", openai.chat, ("POST",)),
     ("/", pages.ask, ("GET", "POST")),
     ("/index.json", pages.ask, ("GET", "POST")),
     ("/source", records.source, ("GET",)),
@@ -47,10 +52,6 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
     ("/reports/{id}", reports.report, ("GET",)),
     ("/sign-in", pages.sign_in, ("GET", "POST")),
     ("/sign-in.json", pages.sign_in, ("GET",)),
-    ("/v1/apps/{name}/invoke", api.invoke, ("POST",)),
-    ("/v1/apps/{name}/stream", api.stream, ("POST",)),
-    ("/v1/models", openai.models, ("GET",)),
-    ("/v1/chat/completions", openai.chat, ("POST",)),
     ("/feedback", pages.feedback, ("POST",)),
     ("/livez", api.livez, ("GET",)),
     ("/readyz", api.readyz, ("GET",)),

@@ -64,6 +64,21 @@ def test_a_report_is_never_changed(tmp_path: Path) -> None:
     assert store.load("r1") == report
 
 
+def test_rows_that_are_not_plain_are_written_as_plain_data(tmp_path: Path) -> None:
+    store = Reports(tmp_path)
+    rows = (
+        {"id": "a", "scores": {"x": float("nan")}},
+        {"id": "b", "at": Path("docs")},
+        {"id": "c", 1: {2, 3}},
+    )
+    store.save(replace(make("r1"), rows=rows))
+    assert store.load("r1").rows == (
+        {"id": "a", "scores": {"x": None}},
+        {"id": "b", "at": "docs"},
+        {"id": "c", "1": [2, 3]},
+    )
+
+
 def test_the_newest_first_and_filters(tmp_path: Path) -> None:
     store = Reports(tmp_path)
     assert store.list() == []

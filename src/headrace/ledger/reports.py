@@ -53,7 +53,7 @@ class Reports:
         """
         _require_name(report.id)
         folder = self.folder / report.id
-        rows = b"".join(_line(to_json(row)) for row in report.rows)
+        rows = b"".join(_line(row) for row in report.rows)
         head = {"format": FORMAT, **{name: to_json(getattr(report, name)) for name in _FIELDS}}
         head["rows"] = {"count": len(report.rows), "sha256": hashlib.sha256(rows).hexdigest()}
         if (folder / HEAD).exists():
@@ -176,8 +176,14 @@ def _require_name(given: str) -> None:
 
 
 def _line(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:  # rows are nearly always plain already: the encoder goes through them by itself
+        text = json.dumps(value, allow_nan=False, default=to_json, **_COMPACT)
+    except (ValueError, TypeError):  # not a number, or a key that is no string
+        text = json.dumps(to_json(value), **_COMPACT)
     return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+_COMPACT: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
 
 
 def _write(path: Path, data: bytes) -> None:

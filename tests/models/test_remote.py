@@ -39,6 +39,7 @@ from headrace.errors import (
     SettingsError,
     Unavailable,
 )
+from headrace.models import endpoint
 from headrace.models.remote import RemoteModel, open_remote
 from headrace.settings import ModelSettings
 from headrace.types import Decoding, Message
@@ -56,6 +57,13 @@ def server() -> Iterator[OpenAIServer]:
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, params=["kept connections", "httpx"])
+def _road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both roads to a server hold the same contract: the one on this machine, and that to any other."""
+    if request.param == "httpx":
+        monkeypatch.setattr(endpoint, "Wire", lambda host, port: None)
 
 
 class Sleeps(list[float]):

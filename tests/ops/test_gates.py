@@ -214,20 +214,28 @@ def test_not_worse_than_what_is_live(reports: Reports) -> None:
 
 def test_not_worse_where_lower_is_better(reports: Reports) -> None:
     live = release(OTHER, "live1")
-    slow, quick = [0.5 + n / 1e4 for n in range(200)], [0.1 + n / 1e4 for n in range(200)]
-    reports.save(report({"latency": slow}))
-    reports.save(report({"latency": quick}, OTHER, id="l1"))
-    found = one(reports, live, metric="latency", relative="not worse")
-    assert (found.verdict, found.value) == ("fail", pytest.approx(0.4))
+    many, few = [500.0 + n / 10 for n in range(200)], [100.0 + n / 10 for n in range(200)]
+    reports.save(report({"tokens": many}))
+    reports.save(report({"tokens": few}, OTHER, id="l1"))
+    found = one(reports, live, metric="tokens", relative="not worse")
+    assert (found.verdict, found.value) == ("fail", pytest.approx(400))
     assert found.threshold is not None
     assert found.threshold > 0
     back = judge(
-        ReleaseSettings(gates=(GateSettings(metric="latency", relative="not worse"),)),
+        ReleaseSettings(gates=(GateSettings(metric="tokens", relative="not worse"),)),
         release(OTHER, "r2"),
         reports=reports,
         live=release(SUBJECT, "r1"),
     )
     assert back[0].verdict == "pass"
+
+
+def test_times_of_two_moments_are_not_compared(reports: Reports) -> None:
+    reports.save(report({"latency": [0.1 + n / 1e4 for n in range(200)]}))
+    reports.save(report({"latency": [0.5 + n / 1e4 for n in range(200)]}, OTHER, id="l1"))
+    found = one(reports, release(OTHER, "live1"), metric="latency", relative="not worse")
+    assert found.verdict == "not enough data"
+    assert "different moments" in found.why
 
 
 @pytest.mark.parametrize(

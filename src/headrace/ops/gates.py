@@ -172,8 +172,12 @@ class _Bench:
             report, theirs[0], margin=gate.margin, metrics=[gate.metric], confidence=self.confidence
         )
         sign = 1.0 if compared.direction == "higher" else -1.0
-        if compared.low is None or compared.high is None or compared.difference is None:
+        if compared.unit == "s":
+            # Two evaluations of the same thing differ by what else the machine did meanwhile.
             verdict: Word = "not enough data"
+            why = "times of two reports were taken at different moments; give the gate a max instead"
+        elif compared.low is None or compared.high is None or compared.difference is None:
+            verdict = "not enough data"
             why = f"no difference could be measured on {compared.n} pairs"
         else:
             worst, best = sorted((sign * compared.low, sign * compared.high))

@@ -313,7 +313,7 @@ def test_without_scripts_and_with_a_key(serve, visit):
     assert "/sign-in" in page.url
     page.fill("input[name=key]", "wrong")
     page.click("button")
-    assert "not the key" in page.inner_text("[role=alert]")
+    assert "not a key" in page.inner_text("[role=alert]")
     page.fill("input[name=key]", "a-key-for-the-test")
     page.click("button")
     page.fill("textarea[name=question]", "hello")

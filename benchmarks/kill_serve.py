@@ -88,13 +88,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--full", action="store_true", help="50 kills")
     chosen = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     kills = 50 if chosen.full else chosen.kills
     with tempfile.TemporaryDirectory() as folder:
         project = serving.new_project(Path(folder))
         serving.release_and_promote(project)
         result = measure(project, kills, random.Random(chosen.seed))
     command = "python benchmarks/kill_serve.py" + (" --full" if chosen.full else "")
-    print(machine.save("kill_serve", {"seed": chosen.seed, **result}, command=command))
+    print(machine.save("kill_serve", {"load_at_start": load, "seed": chosen.seed, **result}, command=command))
 
 
 def measure(project: Path, kills: int, chance: random.Random) -> dict[str, Any]:

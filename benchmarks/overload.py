@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="60 s of overload, not 10")
     chosen = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     seconds = 60.0 if chosen.full else 10.0
     with tempfile.TemporaryDirectory() as folder:
         project = serving.new_project(Path(folder))
@@ -100,7 +102,11 @@ def main() -> None:
         finally:
             server.stop()
     command = "python benchmarks/overload.py" + (" --full" if chosen.full else "")
-    print(machine.save("overload", {"places": PLACES, "queue": QUEUE, **result}, command=command))
+    print(
+        machine.save(
+            "overload", {"load_at_start": load, "places": PLACES, "queue": QUEUE, **result}, command=command
+        )
+    )
 
 
 def measure(server: serving.Server, seconds: float) -> dict[str, Any]:

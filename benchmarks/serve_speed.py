@@ -12,6 +12,7 @@ neighbouring turns; ``cpu_ms`` is what the processes of a side spent per answer.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="seven pairs of turns of 10 s, not three of 4 s")
     chosen = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     turns, seconds = (7, 10.0) if chosen.full else (3, 4.0)
     with tempfile.TemporaryDirectory() as folder:
         project = serving.new_project(Path(folder))
@@ -72,7 +74,8 @@ def main() -> None:
             for side in sides.values():
                 side.stop()
     command = "python benchmarks/serve_speed.py" + (" --full" if chosen.full else "")
-    path = machine.save("serve_speed", {"turns": turns, "seconds": seconds, **result}, command=command)
+    about = {"load_at_start": load, "turns": turns, "seconds": seconds}
+    path = machine.save("serve_speed", {**about, **result}, command=command)
     print(path)
 
 

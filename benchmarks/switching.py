@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -111,13 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="20 promotions and rollbacks, not 6")
     chosen = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     times = 20 if chosen.full else 6
     with tempfile.TemporaryDirectory() as folder:
         project = serving.new_project(Path(folder))
         marks = two_releases(project)
         result = measure(project, marks, times)
     command = "python benchmarks/switching.py" + (" --full" if chosen.full else "")
-    print(machine.save("switching", result, command=command))
+    print(machine.save("switching", {"load_at_start": load, **result}, command=command))
 
 
 def measure(project: Path, marks: dict[str, str], times: int) -> dict[str, Any]:

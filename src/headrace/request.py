@@ -20,6 +20,10 @@ from headrace.types import Event
 
 Filters = str | Mapping[str, Any]
 
+# The session of runs that measure an application. They are kept and shown like all others, but they
+# are nobody's questions: traffic does not count them.
+EVALUATION = "evaluation"
+
 
 class CancelToken:
     """Set once, seen by every step boundary of the run that carries it."""

@@ -15,6 +15,7 @@ from headrace.ledger.database import Ledger
 from headrace.ledger.migrations import MIGRATIONS, migrate
 from headrace.ledger.records import COLUMNS, to_row, trace_to_json
 from headrace.ledger.traffic import Moments
+from headrace.request import EVALUATION
 from headrace.settings import LedgerSettings
 from headrace.types import Answer, Feedback, Span, Trace
 
@@ -148,3 +149,12 @@ def test_a_ledger_from_before_is_filled_in(tmp_path: Path) -> None:
     kept = ledger.trace(old[0].id)
     assert kept is not None
     assert kept.record["usage"] == old[0].record["usage"]
+
+
+def test_runs_that_measure_are_no_traffic(ledger: Ledger) -> None:
+    ledger.record(run(NOW, "one"))
+    ledger.record(run(NOW + 1, "one", context={"user": "", "session": EVALUATION}))
+    ledger.flush()
+    assert ledger.count() == 2
+    found = ledger.traffic("harbour", since=NOW - 1, until=NOW + 10, every=DAY)
+    assert sum(sums.runs for sums in found.sums.values()) == 1

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace import request
 from headrace.errors import Conflict
 from headrace.evaluation import chosen, dataset
 from headrace.evaluation.chosen import Given
@@ -109,7 +110,7 @@ def measure(
             workers=workers,
             cache=cache,
             progress=progress,
-            session="evaluation",
+            session=request.EVALUATION,
         )
         if (now := fingerprint(app)).id != made.id:
             journal.forget(made.id, [row.key for row in done.rows if not row.cached])

@@ -18,8 +18,6 @@ from headrace.evaluation.dataset import Examples
 from headrace.flows.app import App
 from headrace.protocols import Progress
 
-SESSION = "timing"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
@@ -56,7 +54,7 @@ def side_by_side(
 def _seconds(app: App, arguments: dict[str, object]) -> float | None:
     began = time.perf_counter()
     try:
-        with request.context(session=SESSION):
+        with request.context(session=request.EVALUATION):
             app.run(arguments)
     except Cancelled:
         raise

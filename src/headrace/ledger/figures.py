@@ -2,7 +2,8 @@
 
 ``traces`` holds the record, deflated, some kilobytes a run; a question about a week would have to
 walk through all of it. ``figures`` has one row of about a hundred bytes a run, in the order
-(application, time), and no text that anybody wrote. A row leaves with its trace (a trigger).
+(application, time), and no text that anybody wrote. Runs of an evaluation are not in it. A row leaves
+with its trace (a trigger).
 
 Here: how a row is made from a trace, and how the rows of an older ledger are filled in. Counting
 them is ``traffic.py``.
@@ -18,6 +19,7 @@ from typing import Any
 
 from headrace.ledger.content import error_kind, is_summary
 from headrace.ledger.records import question_of, status_of
+from headrace.request import EVALUATION
 
 COLUMNS = (
     "app, start, id, release, status, problem, seconds, asked, relevance, input_tokens, output_tokens, cost"
@@ -61,6 +63,12 @@ def of(data: Mapping[str, Any], app: str, release: str) -> tuple[Any, ...]:
         sum(int(item.get("output_tokens") or 0) for item in used),
         sum(costs) if costs else None,
     )
+
+
+def counts(data: Mapping[str, Any]) -> bool:
+    """Whether a trace is traffic: a run that measures is not."""
+    context = data.get("context")
+    return not (isinstance(context, Mapping) and context.get("session") == EVALUATION)
 
 
 def _best(record: Mapping[str, Any], spans: Any) -> float | None:
@@ -110,16 +118,17 @@ def fill(connection: sqlite3.Connection) -> None:
         if not some:
             return
         last = some[-1][0]
-        connection.executemany(INSERT, [_of_row(*row) for row in some])
+        connection.executemany(INSERT, [made for row in some if (made := _of_row(*row)) is not None])
 
 
 def _of_row(
     id: str, app: str, release: str, body: bytes, start: float, status: str, seconds: float
-) -> tuple[Any, ...]:
-    """The figures of a stored trace; of one whose body cannot be read, what its row says."""
+) -> tuple[Any, ...] | None:
+    """The figures of a stored trace, None where it is no traffic; of one whose body cannot be read,
+    what its row says."""
     try:
         data = json.loads(zlib.decompress(body).decode("utf-8", "surrogatepass"))
-        return of(data, app, release)
+        return of(data, app, release) if counts(data) else None
     except (zlib.error, ValueError, KeyError, TypeError):
         problem = "error" if status == "error" else ""
         return (app, start, id, release, status, problem, seconds, None, None, 0, 0, None)

@@ -259,7 +259,8 @@ class Writer:
                 assert self._opened is not None
                 trace = without_content(trace, self._opened[2])
             row, data = row_and_data(trace, content=content)
-            self._figures.append(figures.of(data, row[3], row[4]))
+            if figures.counts(data):
+                self._figures.append(figures.of(data, row[3], row[4]))
             self._rows.append(row)
         except Exception as error:  # noqa: BLE001  an application's own objects are turned to JSON here
             self._refuse(error)

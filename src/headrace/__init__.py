@@ -52,9 +52,12 @@ _HOME = {
     ),
 }
 
+_ROOMS = ("tools",)  # packages whose own public names load when they are touched
+
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    from headrace import tools as tools
     from headrace.errors import HeadraceError as HeadraceError
     from headrace.evaluation.compare import compare as compare
     from headrace.evaluation.evaluate import evaluate as evaluate
@@ -97,6 +100,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"headrace.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -105,4 +110,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return [*__all__, *_ROOMS]

@@ -15,6 +15,7 @@ HeadraceError
 │   ├── NewerVersion          a file of a newer Headrace                  exit 2   HTTP 500
 │   ├── Unavailable           a handle that nothing stands behind         exit 2   HTTP 503
 │   ├── OverBudget            a limit of money, tokens or calls is used up exit 2  HTTP 429
+│   ├── ToolError             a tool cannot do what it was asked          exit 2   HTTP 422
 │   └── Sealed                a release does not hold this resource       exit 2   HTTP 409
 ├── ModelError                the model or its server                     exit 5   HTTP 502
 │   ├── ModelRefused          wrong key, model or address                 exit 5   HTTP 502
@@ -146,6 +147,12 @@ class OverBudget(UserError):
     """A limit of money, tokens or calls that was set for this work is used up."""
 
     status = 429
+
+
+class ToolError(UserError):
+    """A tool cannot do what it was asked: not arithmetic, not allowed, or it failed."""
+
+    status = 422
 
 
 class Sealed(UserError):

@@ -21,7 +21,7 @@ from typing import Any
 from headrace.errors import Corrupt, DiskFull, NewerVersion, StateError
 
 APPLICATION_ID = 0x4852524A  # "HRRJ"
-FORMAT = 1
+FORMAT = 2
 KEEP_DAYS = 30.0
 BUSY_SECONDS = 10.0
 CHECKPOINT_PAGES = 16384  # 64 MB
@@ -33,6 +33,7 @@ _TABLES = (
     "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
     "CREATE INDEX rows_by_time ON rows (at)",
 )
+_MADE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _PUT = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)"
 _DROP = "DELETE FROM rows WHERE subject = ? AND inputs = ? AND body IS NULL"
 _SMALL = 4096  # bytes; shorter bodies are kept as they are
@@ -78,11 +79,11 @@ class Journal:
         try:
             owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if (
-                owner == 0
-                and version == 0
-                and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-            ):
+            tables = [name for (name,) in connection.execute(_MADE)]
+            older = owner == APPLICATION_ID and version < FORMAT
+            if older or (owner == 0 and version == 0 and not tables):
+                for name in tables:  # a cache of an older format is worth no conversion
+                    connection.execute(f'DROP TABLE "{name}"')
                 for statement in _TABLES:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

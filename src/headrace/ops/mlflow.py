@@ -8,9 +8,11 @@ Headrace is installed. The only file that imports MLflow; its telemetry is off.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -316,8 +318,9 @@ def answer_as_model() -> None:
         """Answers with an exported release, unpacked into a folder that goes with the process."""
 
         def load_context(self, context: Any) -> None:
-            self._folder = tempfile.TemporaryDirectory(prefix="headrace-release-")
-            self.app = opened(Path(context.artifacts[ARCHIVE]), Path(self._folder.name))
+            folder = tempfile.mkdtemp(prefix="headrace-release-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            self.app = opened(Path(context.artifacts[ARCHIVE]), Path(folder))
 
         # Without types: MLflow would take them for a schema of its own, and refuses most.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]

@@ -51,17 +51,26 @@ class Admission:
         rounds = (self.waiting + 1) / max(1, self.concurrency)
         return float(min(60, max(1, math.ceil(self._seconds * rounds))))
 
+    @property
+    def full(self) -> bool:
+        """Whether a newcomer would be refused."""
+        return self.running >= self.concurrency and self.waiting >= self.queue
+
+    def refusal(self) -> Overloaded:
+        """What a newcomer is told who finds no room."""
+        return Overloaded(
+            f"All {self.concurrency} places are taken and {self.waiting} requests wait.",
+            hint="Try again after the time in Retry-After.",
+            retry_after=self.retry_after,
+        )
+
     async def enter(self) -> None:
         """Take a place, or raise Overloaded (no room) or WaitedTooLong."""
         if self.running < self.concurrency and not self._waiting:
             self.running += 1
             return
-        if self.waiting >= self.queue:
-            raise Overloaded(
-                f"All {self.concurrency} places are taken and {self.waiting} requests wait.",
-                hint="Try again after the time in Retry-After.",
-                retry_after=self.retry_after,
-            )
+        if self.full:
+            raise self.refusal()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         # Not wait_for: in Python 3.11 it swallows a cancellation that meets a result.

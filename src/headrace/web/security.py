@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from headrace.errors import Forbidden, HeadraceError, OutOfScope, TooLarge, Untr
 from headrace.network import is_loopback
 from headrace.ops.keys import Key, Keys, pass_secret
 from headrace.ops.running import Caller
-from headrace.web.respond import error_response, log, wants_html
+from headrace.web.respond import describe, error_response, log, openai_error, wants_html
 from headrace.web.site import Site
 
 SESSION = "headrace_session"
@@ -147,6 +148,8 @@ class Door:
         self.on_error = on_error
         self.site = site
         self.routes = routes
+        base = f"/v1/apps/{site.name}"
+        self._runs = {f"{base}/{verb}": f"/v1/apps/{{name}}/{verb}" for verb in ("invoke", "stream")}
         self.limit = int(site.settings.serve.body_mb * 1024 * 1024)
         self.on_loopback = is_loopback(f"//{_bracketed(site.settings.serve.host)}")
 
@@ -155,6 +158,11 @@ class Door:
             await self.inner(scope, receive, send)
             return
         began = time.perf_counter()
+        asks = scope["method"] == "POST" and (scope["path"] in self._runs or scope["path"] == _CHAT)
+        if asks and self.site.desk.admission.full:
+            # Before all else: refusing must cost next to nothing when it is asked of us all the time.
+            await self._refuse_at_once(scope, send, began)
+            return
         status, started = 500, False
         connection = HTTPConnection(scope)
         session = connection.cookies.get(SESSION, "")
@@ -182,6 +190,23 @@ class Door:
         finally:
             route = self.routes.get(scope.get("endpoint"), "other")
             self.site.metrics.request(route, status, time.perf_counter() - began)
+
+    async def _refuse_at_once(self, scope: Scope, send: Send, began: float) -> None:
+        error = self.site.desk.admission.refusal()
+        status, described = describe(error, openly=False)
+        shaped = openai_error(status, described) if scope["path"] == _CHAT else described
+        body = json.dumps({"error": shaped}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"retry-after", f"{error.retry_after:.0f}".encode()),
+            (b"cache-control", b"no-store"),
+            *_SEALS,
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        route = self._runs.get(scope["path"], _CHAT)
+        self.site.metrics.request(route, status, time.perf_counter() - began)
 
     # ------------------------------------------------------------------ checks
 
@@ -288,6 +313,7 @@ class Door:
             headers.append("set-cookie", cookie(SESSION, fresh, scope["scheme"]))
 
 
+_CHAT = "/v1/chat/completions"
 _SEALS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 

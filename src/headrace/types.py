@@ -18,7 +18,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal, NoReturn, overload
+
+from headrace.errors import InputError
 
 __all__ = [
     "Answer",
@@ -255,8 +257,10 @@ class Prompt:
 class Decoding:
     """How a model turns probabilities into text. Greedy unless ``temperature`` is above 0.
 
-    Lengths are in tokens of the model. ``seed`` fixes sampling. None leaves a setting to the
-    model.
+    Lengths are in tokens of the model; a stop string ends the text before it, however short the
+    text is then. ``num_beams`` above 1 searches with so many beams, and with a temperature above 0
+    each beam samples. ``seed`` fixes sampling. None leaves a setting to the model. Settings that
+    contradict each other are refused with InputError, since one of them would silently do nothing.
     """
 
     max_new_tokens: int = 512
@@ -267,6 +271,51 @@ class Decoding:
     num_beams: int = 1
     stop: tuple[str, ...] = ()
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        stop: object = self.stop  # people write one text, or a list
+        if isinstance(stop, list):
+            object.__setattr__(self, "stop", tuple(stop))
+        _whole("max_new_tokens", self.max_new_tokens, 1)
+        _whole("min_new_tokens", self.min_new_tokens, 0)
+        _whole("num_beams", self.num_beams, 1)
+        if self.top_k is not None:
+            _whole("top_k", self.top_k, 1)
+        if self.seed is not None:
+            _whole("seed", self.seed, 0)
+        if not _number(self.temperature) or not 0 <= self.temperature < float("inf"):
+            _refused("temperature", self.temperature, "It is 0 (the likeliest token each time) or more.")
+        if self.top_p is not None and (not _number(self.top_p) or not 0 < self.top_p <= 1):
+            _refused("top_p", self.top_p, "It is a share of probability: above 0, at most 1.")
+        if isinstance(stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            _refused("stop", self.stop, "Write a tuple of texts, none of them empty: stop=('END',).")
+        if self.min_new_tokens > self.max_new_tokens:
+            _refused(
+                "min_new_tokens",
+                self.min_new_tokens,
+                f"That is more than max_new_tokens={self.max_new_tokens}.",
+            )
+        for name in ("top_k", "top_p"):
+            if self.temperature == 0 and getattr(self, name) is not None:
+                _refused(
+                    name,
+                    getattr(self, name),
+                    "With temperature=0 the likeliest token is taken each time, so there is nothing to draw "
+                    f"from: give a temperature above 0, or leave {name} out.",
+                )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        _refused(name, value, f"It is a whole number, {least} or more.")
+
+
+def _refused(name: str, value: object, why: str) -> NoReturn:
+    raise InputError(f"Decoding {name}={value!r} cannot be used.", hint=why)
 
 
 @dataclass(frozen=True, kw_only=True)

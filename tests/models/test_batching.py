@@ -61,7 +61,7 @@ class Writer:
 
 
 def dispatcher(run: Any, **options: Any) -> Dispatcher:
-    return Dispatcher(run, key=lambda one: one.decoding.top_k or "any", **options)
+    return Dispatcher(run, key=lambda one: one.decoding.min_new_tokens or "any", **options)
 
 
 def queued(run: Writer, jobs: list[Job], **options: Any) -> Dispatcher:
@@ -88,7 +88,7 @@ def test_what_is_queued_goes_together() -> None:
 
 def test_another_decoding_goes_apart() -> None:
     run = Writer()
-    jobs = [job("a"), job("b"), job("c", top_k=3), job("d")]
+    jobs = [job("a"), job("b"), job("c", min_new_tokens=3), job("d")]
     queued(run, jobs)
     assert [text(one) for one in jobs] == ["A", "B", "C", "D"]
     assert run.batches == [["a"], ["b", "d"], ["c"]]

@@ -163,8 +163,10 @@ def test_seeds_differ(tiny: LocalModel) -> None:
 
 def test_beams_are_transformers_own(tiny: LocalModel) -> None:
     text, _ = theirs(tiny, "Once upon a time", num_beams=3, max_new_tokens=12)
-    stream = tiny.stream(say("Once upon a time"), Decoding(num_beams=3, max_new_tokens=12))
-    assert "".join(stream) == text == stream.completion.text
+    beams = Decoding(num_beams=3, max_new_tokens=12)
+    assert tiny.complete(say("Once upon a time"), beams).text == text
+    with pytest.raises(InputError, match="num_beams=3"):
+        tiny.stream(say("Once upon a time"), beams)
 
 
 def test_a_batch_writes_what_each_would_alone(tiny: LocalModel) -> None:

@@ -97,7 +97,8 @@ def _scorer(embedder: Embedder | Callable[[], Embedder | None]) -> Embedder | No
 
 def _complete(model: Model, messages: Sequence[Message], decoding: Decoding, shown: bool) -> Completion:
     """The whole completion; its pieces go to whoever listens as they come."""
-    if not shown or request.current().listener is None:
+    beams = decoding.num_beams > 1  # which text wins is known at the end: nothing to stream
+    if not shown or beams or request.current().listener is None:
         return model.complete(messages, decoding)
     stream = model.stream(messages, decoding)
     try:

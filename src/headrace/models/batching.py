@@ -42,7 +42,7 @@ class Job:
         self.decoding = decoding
         self.room = room
         self.streaming = streaming
-        self.written = 0  # tokens, the end token not counted
+        self.ids: list[int] = []  # what was written, with the end token where one came
         self.finish: Literal["stop", "length"] = "length"
         self.ended = False
         self._tokens = tokens
@@ -50,6 +50,7 @@ class Job:
         self._context = request.current()
         self._abandoned = False
         self._out: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+        self._closed = False  # the last of the ids is an end token
         self._shown = False
         self._held = False
         self._last: BaseException | None = None
@@ -65,13 +66,18 @@ class Job:
         return not (self._abandoned or stopped or late)
 
     @property
+    def written(self) -> int:
+        """Tokens, the end token not counted."""
+        return len(self.ids) - self._closed
+
+    @property
     def can_restart(self) -> bool:
         """Whether running it again from the beginning would go unnoticed."""
         return not (self.streaming and self._shown) and not self.ended
 
     def restart(self) -> None:
         """Forget what was written."""
-        self.written = 0
+        self.ids, self._closed = [], False
         self._tokens, self._stops = self._tokens.fresh(), StopFilter(self.decoding.stop)
         while not self._out.empty():
             self._out.get_nowait()
@@ -83,11 +89,19 @@ class Job:
         if not self.wanted:
             self._end(Cancelled("The run was stopped while the model was writing."))
             return True
-        self.written += 1
+        self.ids.append(token)
         self._show(self._stops.feed(self._tokens.feed(token)))
         if self._stops.stopped:
             self.end("stop")
         return self.ended
+
+    def take(self, token: int, *, end: bool) -> bool:
+        """Take a token that may be one that ends the text (``end``); True when the job is done."""
+        if end and not self.ended:
+            self.ids.append(token)
+            self._closed = True
+            self.end("stop")
+        return self.feed(token)
 
     def end(self, finish: Literal["stop", "length"]) -> None:
         """All tokens have come."""

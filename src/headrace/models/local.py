@@ -1,16 +1,16 @@
 """A language model on this machine, through transformers. The only file of the room that names torch.
 
-Weights are safetensors, never pickles; code that comes with a model is never run. Calls that
-arrive together are written together (``batching.py``); the text of each is what transformers'
-own ``generate`` gives for it.
+Causal models and sequence-to-sequence ones. Weights are safetensors, never pickles; code that comes
+with a model is never run. Calls that arrive together are written together (``batching.py``); the
+text of each is what transformers' own ``generate`` gives for it (``generation.py``).
 """
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import InputError, ModelError, ModelRefused, SettingsError
+from headrace.errors import InputError, ModelRefused, SettingsError
 from headrace.extras import need
 from headrace.models.batching import Dispatcher, Job
 from headrace.models.cost import Prices
+from headrace.models.decoding import Encoded, Read, Stages, Written
 from headrace.models.folders import FOR_WHAT, check_folder, find_folder
+from headrace.models.generation import Generation
 from headrace.models.pieces import Detokenizer
-from headrace.models.stream import Pieces, TextStream, called
+from headrace.models.stream import Pieces, TextStream, called, refuse_beams
 from headrace.models.weights import sha256_of
 from headrace.settings import ModelSettings, Policy, home
 from headrace.types import Completion, Decoding, Message, digest
@@ -35,15 +37,13 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
     "special_tokens_map.json",
 )
-# torch draws from one generator per process: whoever samples has it alone meanwhile
-_RANDOM = threading.Lock()
 
 
 class LocalModel:
-    """A causal language model and its tokenizer, from a folder. Safe to share between threads.
+    """A language model and its tokenizer, from a folder. Safe to share between threads.
 
-    ``rows`` is how many calls at most are written at once. ``window`` is in tokens, prompt and
-    answer together.
+    ``rows`` is how many calls at most are written at once. ``window`` is in tokens: of a causal
+    model, prompt and answer together; of a sequence-to-sequence model, each for itself.
     """
 
     def __init__(
@@ -64,29 +64,46 @@ class LocalModel:
         self.name = f"local:{name or folder.name}"
         self.folder = folder
         self._revision = revision
-        self._torch = torch
         self._prices = prices or Prices()
         where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         torn = need("safetensors", extra="local", for_what=FOR_WHAT).SafetensorError
+        senseless = need("huggingface_hub", extra="local", for_what=FOR_WHAT).errors.StrictDataclassError
         options = {"local_files_only": True, "trust_remote_code": False}
         transformers.utils.logging.disable_progress_bar()
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, dtype=dtype, **options
+            config = transformers.AutoConfig.from_pretrained(folder, **options)
+            kind = (
+                transformers.AutoModelForSeq2SeqLM
+                if config.is_encoder_decoder
+                else transformers.AutoModelForCausalLM
+            )
+            model, found = kind.from_pretrained(
+                folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **options
             )
             self._model = model.to(where).eval()
-        except (torn, OSError, ValueError, KeyError, RuntimeError) as error:
+        except (torn, senseless, OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelRefused(
                 f"{str(folder)!r} could not be loaded as a language model: {error}",
-                hint="It needs config.json, safetensors weights and a tokenizer of a kind that transformers "
-                "knows without code of the model's own.",
+                hint="It needs config.json, all safetensors files and a tokenizer of a kind that "
+                "transformers knows without code of the model's own. Copy it again if a file is missing.",
             ) from error
-        self._defaults = self._model.generation_config
-        self._ends = _ids(self._defaults.eos_token_id) or _ids(self._tokenizer.eos_token_id)
-        self.window = _window(self._model.config, window)
-        self._dispatcher = Dispatcher(self._write, key=self._key, rows=rows, name=self.name)
-        self._criterion = _criterion(transformers, torch)
+        if missing := sorted(found["missing_keys"]):
+            raise ModelRefused(
+                f"{str(folder)!r} does not hold all weights of {type(self._model).__name__}: {missing[0]!r} "
+                f"({len(missing)} in all) would be random numbers.",
+                hint="A model that was trained for something else (classifying, filling gaps) cannot write; "
+                "name one that was trained to, or copy the folder again.",
+            )
+        defaults = self._model.generation_config
+        ends = _ids(defaults.eos_token_id) or _ids(self._tokenizer.eos_token_id)
+        pads = (self._tokenizer.pad_token_id, defaults.pad_token_id, *sorted(ends), 0)
+        pad = next(token for token in pads if isinstance(token, int))  # masked out: any id will do
+        self.window = _window(self._model.config, window, self._tokenizer.model_max_length)
+        self._generation = Generation(torch, transformers, self._model, name=self.name, ends=ends, pad=pad)
+        self._dispatcher = Dispatcher(
+            self._generation.write, key=self._generation.key, rows=rows, name=self.name
+        )
 
     def __repr__(self) -> str:
         return f"LocalModel({self.name!r})"
@@ -129,7 +146,8 @@ class LocalModel:
             return call.done(self._completion(job, text))
 
     def stream(self, messages: Sequence[Message], decoding: Decoding) -> TextStream:
-        """Write the answer piece by piece. With ``num_beams`` it comes in one piece, at the end."""
+        """Write the answer piece by piece. Refused with ``num_beams``: see ``complete``."""
+        refuse_beams(self.name, decoding)
         jobs: list[Job] = []
 
         def cut(came: str) -> Completion:
@@ -190,18 +208,25 @@ class LocalModel:
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         templated = bool(self._tokenizer.chat_template)  # a template writes its own special tokens
         encoded = self._tokenizer(self.prompt(messages), add_special_tokens=not templated)
-        return [int(token) for token in encoded["input_ids"]]
+        ids = [int(token) for token in encoded["input_ids"]]
+        if not ids or not any(message.content.strip() for message in messages):
+            raise InputError(
+                f"The prompt for {self.name!r} is empty.", hint="Give at least one word to go on from."
+            )
+        return ids
 
     def _job(self, messages: Sequence[Message], decoding: Decoding, *, streaming: bool) -> Job:
         prompt = self._encode(messages)
         room = decoding.max_new_tokens
         if self.window is not None:
-            room = min(room, self.window - len(prompt))
-            if room < max(1, decoding.min_new_tokens):
+            two = self._generation.two_parts
+            room = min(room, self.window if two else self.window - len(prompt))
+            if room < max(1, decoding.min_new_tokens) or len(prompt) > self.window:
                 raise InputError(
-                    f"The prompt has {len(prompt)} tokens and {self.name!r} reads and writes at most "
-                    f"{self.window} together.",
-                    hint="Give fewer or shorter passages, or use a model with a longer window.",
+                    f"The prompt has {len(prompt)} tokens and {self.name!r} reads "
+                    + (f"at most {self.window}." if two else f"and writes at most {self.window} together."),
+                    hint="Give fewer or shorter passages, cut the prompt (shorten), or use a model with a "
+                    "longer window.",
                 )
         tokens = Detokenizer(self._decode)
         return Job(prompt, decoding, room=room, tokens=tokens, streaming=streaming)
@@ -211,143 +236,108 @@ class LocalModel:
             self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
 
-    # ------------------------------------------------------------------ in the dispatcher's thread
+    # ------------------------------------------------------------------ opened up
 
-    def _key(self, job: Job) -> Any:
-        """What jobs must have in common to share a batch; None: runs alone."""
-        decoding = job.decoding
-        if decoding.num_beams > 1 or (decoding.temperature > 0 and decoding.seed is not None):
-            return None
-        settings = (decoding.min_new_tokens, decoding.temperature, decoding.top_k, decoding.top_p)
-        return (job.room, *settings)
+    def encode(self, texts: Sequence[str], *, max_length: int | None = None, full: bool = False) -> Encoded:
+        """Texts as tensors of token ids, special tokens included, and their attention mask.
 
-    def _write(self, batch: list[Job]) -> None:
-        torch, first = self._torch, batch[0]
-        longest = max(len(job.prompt) for job in batch)
-        pad = self._pad()
-        ids = [[pad] * (longest - len(job.prompt)) + job.prompt for job in batch]
-        mask = [[0] * (longest - len(job.prompt)) + [1] * len(job.prompt) for job in batch]
-        beams = first.decoding.num_beams > 1
-        watch = self._criterion(batch, self._ends, feeding=not beams)
-        try:
-            with torch.inference_mode(), self._randomness(first):
-                device = self._model.device
-                out = self._model.generate(
-                    input_ids=torch.tensor(ids, device=device),
-                    attention_mask=torch.tensor(mask, device=device),
-                    generation_config=self._config(first),
-                    stopping_criteria=[watch],
-                )
-        except RuntimeError as error:  # out of memory, and what else a device can run into
-            raise ModelError(
-                f"{self.name!r} could not write: {error}",
-                hint="Give it shorter prompts or fewer at once (options.rows), or another device.",
-            ) from error
-        if beams:
-            for token in out[0, longest:].tolist():
-                if token in self._ends:
-                    first.end("stop")
-                elif first.feed(token):
-                    break
-        for job in batch:
-            job.end("length")
-
-    def _config(self, job: Job) -> Any:
-        """The model's own generation settings, with what the Decoding decides."""
-        decoding, config = job.decoding, copy.deepcopy(self._defaults)
-        sampled = decoding.temperature > 0
-        config.update(
-            max_new_tokens=job.room,
-            max_length=None,
-            min_new_tokens=decoding.min_new_tokens or None,
-            do_sample=sampled,
-            num_beams=decoding.num_beams,
-            temperature=decoding.temperature if sampled else None,
-            eos_token_id=sorted(self._ends) or None,
-            pad_token_id=self._pad(),
+        Rows are as long as the longest, or ``max_length`` long where ``full`` is set; what is beyond
+        ``max_length`` is cut and counted in ``dropped``. Filled up on the side that this model needs.
+        """
+        whole = [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]] if texts else []
+        cut = {} if max_length is None else {"truncation": True, "max_length": max_length}
+        rows = (
+            [list(map(int, ids)) for ids in self._tokenizer(list(texts), **cut)["input_ids"]] if texts else []
         )
-        if not sampled:
-            config.update(top_k=None, top_p=None)
-        else:
-            given = {"top_k": decoding.top_k, "top_p": decoding.top_p}
-            config.update(**{key: value for key, value in given.items() if value is not None})
-        return config
+        ids, mask = self._generation.padded(rows, max_length if full else None)
+        return Encoded(ids=ids, mask=mask, dropped=[n - len(row) for n, row in zip(whole, rows, strict=True)])
 
-    def _pad(self) -> int:
-        for token in (self._tokenizer.pad_token_id, self._defaults.pad_token_id, *sorted(self._ends)):
-            if isinstance(token, int):
-                return token
-        return 0  # masked out, so any id will do
+    def shorten(self, messages: Sequence[Message], max_length: int) -> tuple[list[Message], int]:
+        """The messages with the end of the last one cut, so that the prompt has at most ``max_length``
+        tokens; and how many tokens were dropped. A chat template stays whole round them."""
+        cut = list(messages)
+        whole = size = len(self._encode(cut))
+        while size > max_length:
+            last = cut[-1]
+            places = self._tokenizer(last.content, add_special_tokens=False, return_offsets_mapping=True)
+            keep = len(places["input_ids"]) - (size - max_length)
+            if keep < 1:
+                raise InputError(
+                    f"max_length={max_length} leaves no token of the last message: the rest of the prompt "
+                    f"has {size - len(places['input_ids'])}.",
+                    hint="Give a larger max_length, or shorter messages before the last one.",
+                )
+            cut[-1] = replace(last, content=last.content[: places["offset_mapping"][keep - 1][1]])
+            size = len(self._encode(cut))
+        return cut, whole - size
 
-    @contextmanager
-    def _randomness(self, first: Job) -> Iterator[None]:
-        """torch's generator for this batch alone, seeded where a seed is given, and put back after."""
-        torch, decoding = self._torch, first.decoding
-        if decoding.temperature <= 0:
-            yield
-        elif decoding.seed is None:
-            with _RANDOM:
-                yield
-        else:
-            devices = [self._model.device] if self._model.device.type == "cuda" else []
-            with first.held(), _RANDOM, torch.random.fork_rng(devices=devices):
-                torch.manual_seed(decoding.seed)
-                yield
+    def stages(
+        self, messages: Sequence[Message], decoding: Decoding, *, max_length: int | None = None
+    ) -> Stages:
+        """Write once, as ``complete`` does, and show prompt, ids and mask, what was written, and text.
 
-    # ------------------------------------------------------------------ judging
+        ``max_length`` cuts the prompt as :meth:`shorten` does.
+        """
+        dropped = 0
+        if max_length is not None:
+            messages, dropped = self.shorten(messages, max_length)
+        exact = self.prompt(messages)
+        with called(self.name, messages, decoding, provider="local", text=lambda: exact) as call:
+            begun = time.perf_counter()
+            job = self._dispatcher.submit(self._job(messages, decoding, streaming=False))
+            with closing(job.pieces()) as pieces:
+                text = "".join(pieces)
+            seconds = time.perf_counter() - begun
+            call.done(self._completion(job, text))
+        ids = tuple(job.ids)
+        return Stages(
+            prompt=exact,
+            read=Read(
+                ids=tuple(job.prompt),
+                tokens=self._tokens(job.prompt),
+                mask=(1,) * len(job.prompt),
+                dropped=dropped,
+            ),
+            written=Written(
+                ids=ids,
+                tokens=self._tokens(ids),
+                logprobs=tuple(self._generation.judge(job.prompt, ids).tolist()) if ids else (),
+                finish=job.finish,
+                seconds=seconds,
+            ),
+            text=text,
+        )
+
+    def _tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._tokenizer.convert_ids_to_tokens(list(ids)))
 
     def logprobs(self, prompt: str, continuation: str) -> NDArray[np.float64]:
         """Natural logarithms of the probability of each token of ``continuation`` after ``prompt``.
 
-        (tokens,), float64. The two are tokenized as one text where the prompt's tokens stay what
-        they are, else apart. A prompt without any token needs a tokenizer that begins texts.
+        (tokens,), float64. For a causal model the two are tokenized as one text where the prompt's
+        tokens stay what they are, else apart; a prompt without any token needs a tokenizer that begins
+        texts. A sequence-to-sequence model reads the prompt and is asked about the continuation.
         """
-        torch = self._torch
         before = self._tokenizer(prompt)["input_ids"]
-        whole = self._tokenizer(prompt + continuation)["input_ids"]
-        if whole[: len(before)] != before:
-            whole = before + self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
-        if not before or len(whole) == len(before):
+        if self._generation.two_parts:
+            after = self._tokenizer(text_target=continuation, add_special_tokens=False)["input_ids"]
+            longest = max(len(before), len(after))
+        else:
+            whole = self._tokenizer(prompt + continuation)["input_ids"]
+            if whole[: len(before)] != before:
+                whole = before + self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
+            after, longest = whole[len(before) :], len(whole)
+        if not before or not after:
             raise InputError(
                 f"prompt={prompt!r} and continuation={continuation!r} leave nothing to judge.",
                 hint="Both need at least one token.",
             )
-        if self.window is not None and len(whole) > self.window:
+        if self.window is not None and longest > self.window:
             raise InputError(
-                f"The text has {len(whole)} tokens and {self.name!r} reads at most {self.window}.",
+                f"The text has {longest} tokens and {self.name!r} reads at most {self.window}.",
                 hint="Judge it in shorter parts.",
             )
-        with torch.inference_mode():
-            ids = torch.tensor([whole], device=self._model.device)
-            logits = self._model(input_ids=ids).logits[0, len(before) - 1 : -1].float()
-            wanted = ids[0, len(before) :, None]
-            found = torch.log_softmax(logits, dim=-1).gather(1, wanted)[:, 0]
-        return np.asarray(found.double().cpu().numpy(), dtype=np.float64)
-
-
-def _criterion(transformers: Any, torch: Any) -> Any:
-    """The class that looks at every decoding step: hands tokens to their jobs, says who is done."""
-
-    class Watch(transformers.StoppingCriteria):  # type: ignore[misc]
-        def __init__(self, batch: list[Job], ends: frozenset[int], *, feeding: bool) -> None:
-            self._batch, self._ends, self._feeding = batch, ends, feeding
-
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            if not self._feeding:  # beams: rows are candidates of one job
-                done = [not self._batch[0].wanted] * len(input_ids)
-            else:
-                done = [
-                    self._step(job, token)
-                    for job, token in zip(self._batch, input_ids[:, -1].tolist(), strict=True)
-                ]
-            return torch.tensor(done, device=input_ids.device, dtype=torch.bool)
-
-        def _step(self, job: Job, token: int) -> bool:
-            if token in self._ends:
-                job.end("stop")
-            return job.feed(token)
-
-    return Watch
+        return self._generation.judge(before, after)
 
 
 def _ids(value: Any) -> frozenset[int]:
@@ -356,11 +346,13 @@ def _ids(value: Any) -> frozenset[int]:
     return frozenset(int(token) for token in (value if isinstance(value, (list, tuple)) else [value]))
 
 
-def _window(config: Any, given: int | None) -> int | None:
+def _window(config: Any, given: int | None, read: Any) -> int | None:
     for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         found = getattr(config, key, None)
         if isinstance(found, int) and found > 0:
             return found if given is None else min(found, given)
+    if given is None and isinstance(read, int) and 0 < read < 10**9:  # beyond: "no limit" in its files
+        return read
     return given
 
 

@@ -168,7 +168,7 @@ def called(
 
     ``text`` gives what a chat template made of the messages, where that is what the model reads.
     """
-    check(messages, decoding)
+    check(messages)
     request.checkpoint()
     with tracing.span("complete", kind="model", model=name, provider=provider, **attributes) as span:
         settings: Mapping[str, Any] = to_json(decoding)
@@ -184,26 +184,20 @@ def called(
             span.set(finish="cancelled")
 
 
-def check(messages: Sequence[Message], decoding: Decoding) -> None:
-    """Refuse what no model can do, with the value shown."""
+def check(messages: Sequence[Message]) -> None:
+    """Refuse what no model can complete. What a Decoding may hold it says itself."""
     if not messages:
         raise InputError("There are no messages to complete.", hint="Give at least one Message('user', …).")
-    refused = {
-        "max_new_tokens": decoding.max_new_tokens < 1,
-        "min_new_tokens": not 0 <= decoding.min_new_tokens <= decoding.max_new_tokens,
-        "temperature": not 0 <= decoding.temperature < float("inf"),
-        "top_k": decoding.top_k is not None and decoding.top_k < 1,
-        "top_p": decoding.top_p is not None and not 0 < decoding.top_p <= 1,
-        "num_beams": decoding.num_beams < 1,
-        "stop": "" in decoding.stop,
-    }
-    for key, wrong in refused.items():
-        if wrong:
-            raise InputError(
-                f"Decoding {key}={getattr(decoding, key)!r} cannot be used.",
-                hint="Lengths, top_k and num_beams are at least 1, temperature at least 0, top_p in (0, 1], "
-                "min_new_tokens at most max_new_tokens, stop strings not empty.",
-            )
+
+
+def refuse_beams(name: str, decoding: Decoding) -> None:
+    """Refuse to stream a search with beams: which text wins is known when the last token is."""
+    if decoding.num_beams > 1:
+        raise InputError(
+            f"{name!r} cannot stream with num_beams={decoding.num_beams}.",
+            hint="Beams compete until the end, so there is nothing to show before: ask for the whole text "
+            "(complete), or stream with num_beams=1.",
+        )
 
 
 class StopFilter:

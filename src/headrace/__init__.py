@@ -52,7 +52,7 @@ _HOME = {
     ),
 }
 
-_ROOMS = ("tools",)  # packages whose own public names load when they are touched
+_ROOMS = ("tasks", "tools")  # packages whose own public names load when they are touched
 
 __all__ = ["__version__", *sorted(_HOME)]
 

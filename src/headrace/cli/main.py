@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ask": ("headrace.cli.ask:ask", "Ask a question; the answer cites its sources."),
     "search": ("headrace.cli.knowledge:search", "Show the passages nearest to a question."),
     "chat": ("headrace.cli.ask:chat", "Ask one question after another."),
+    "task": ("headrace.cli.task:task", "Sentiment, labels, summaries, tables, translation and more."),
     "release": ("headrace.cli.release:release", "Freeze an application with everything it uses."),
     "promote": ("headrace.cli.release:promote", "Point NAME@staging or NAME@production to a release."),
     "rollback": ("headrace.cli.release:rollback", "Bring production back to what it was before."),

@@ -44,7 +44,7 @@ ASKED_BY = {"readers": "ingest", "models": "resources"}
 # A heavy library is named in one file of a room (PLACES lists every file that may import it).
 PLACES: dict[str, set[str]] = {
     "openvino": {"models/minilm.py"},
-    "tokenizers": {"models/tokens.py"},
+    "tokenizers": {"models/tokens.py", "models/subwords.py"},  # the embedder's, and anybody's
     "tantivy": {"search/words.py", "search/terms.py"},  # the index, and its analyser
     "lxml": {"ingest/markup.py"},
     "docx": {"ingest/office.py"},

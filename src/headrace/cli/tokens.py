@@ -1,0 +1,131 @@
+"""tokens: how a text is cut into characters, words and the sub-words of a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.console import json_option, print_json, wrapped
+
+if TYPE_CHECKING:
+    from headrace.models.subwords import Subwords
+
+_SHOWN = 10  # merges on the screen
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  headrace tokens "How many days of leave do I get?"
+  headrace tokens "Unbelievable!" --model ./my-model --price 0.15
+  headrace tokens "The quikc fox" --train notes.txt --vocabulary 500
+  headrace tokens "Unbelievable!" --json"""
+)
+@click.argument("text")
+@click.option(
+    "--model", default="", metavar="MODEL", help="A folder or tokenizer.json.  [default: the embedder]"
+)
+@click.option("--train", type=click.Path(path_type=Path), help="Train byte-pair encoding on this text file.")
+@click.option("--vocabulary", type=int, default=1000, show_default=True, help="Pieces to learn with --train.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the trained tokenizer.json here.")
+@click.option("--price", type=float, help="US dollars per million tokens: shows the cost of the text.")
+@json_option
+def tokens(
+    text: str,
+    model: str,
+    train: Path | None,
+    vocabulary: int,
+    save: Path | None,
+    price: float | None,
+    as_json: bool,
+) -> None:
+    """Cut a text into characters, words and sub-words, with ids and counts.
+
+    Says which scheme the model uses (BPE, WordPiece, Unigram). With --train, sub-words are learned
+    from a file, and what of the text that file does not know is shown for each way of cutting.
+    """
+    from headrace.errors import InputError
+    from headrace.models.cost import Prices
+    from headrace.models.subwords import Subwords, out_of_vocabulary
+    from headrace.types import to_json
+
+    if not text:
+        raise InputError("The text is empty.", hint="Give at least one character.")
+    if (model and train) or (save and not train):
+        raise InputError(
+            "--model names a tokenizer that exists, --train and --save make one.", hint="Give one of them."
+        )
+    corpus: list[str] = []
+    if train:
+        corpus = _lines(train)
+        cutter = Subwords.train(corpus, vocabulary=vocabulary)
+        if save:
+            cutter.save(save)
+    else:
+        cutter = _open(model)
+    cut = cutter.cut(text)
+    outside = out_of_vocabulary(corpus, text, cutter) if train else None
+    found: dict[str, Any] = {
+        "text": text,
+        "model": cutter.name,
+        "scheme": cutter.scheme,
+        "manner": cutter.manner,
+        "vocabulary": cutter.size,
+        "counts": {"characters": cut.characters, "words": len(cut.words), "subwords": len(cut.pieces)},
+        "words": list(cut.words),
+        "subwords": to_json(list(cut.pieces)),
+        "unknown": cut.unknown,
+        "round_trip": cut.round_trip,
+        "cost": Prices(input=price).cost(len(cut.pieces), 0),
+        "merges": [list(pair) for pair in cutter.merges[:50]] if train else [],
+        "outside": to_json(outside),
+    }
+    if as_json:
+        print_json(found)
+        return
+    manner = f", {cutter.manner}" if cutter.manner else ""
+    click.echo(wrapped(f"{cutter.name}: {cutter.scheme}, {cutter.size:,} pieces{manner}"))
+    counts = found["counts"]
+    click.echo(
+        f"\n{counts['characters']} characters · {counts['words']} words · {counts['subwords']} sub-words"
+    )
+    click.echo(wrapped("words      " + " ".join(cut.words)))
+    click.echo(wrapped("sub-words  " + " ".join(f"{piece.token}·{piece.id}" for piece in cut.pieces)))
+    if cut.unknown:
+        click.echo(f"{cut.unknown} sub-words are not in the vocabulary")
+    if not cut.round_trip:
+        click.echo("The ids do not give the text back exactly (case, accents or blanks are lost).")
+    if found["cost"] is not None:
+        click.echo(f"cost       ${found['cost']:.8f}")
+    if outside:
+        first = ", ".join(f"{a}+{b}" for a, b in cutter.merges[:_SHOWN])
+        click.echo(wrapped(f"\nfirst joined  {first}"))
+        click.echo(
+            f"not in the file: {outside.words:.0%} of words, {outside.characters:.0%} of characters, "
+            f"{outside.subwords:.0%} of sub-words"
+        )
+
+
+def _open(model: str) -> Subwords:
+    """A tokenizer from a folder or file; without a name, the packaged embedder's."""
+    from headrace.models.subwords import Subwords
+    from headrace.models.weights import find_weights
+    from headrace.settings import home
+
+    if model:
+        return Subwords.open(Path(model.removeprefix("local:")).expanduser())
+    weights = find_weights("", home=home())
+    return Subwords.open(weights.folder, weights.name)
+
+
+def _lines(path: Path) -> list[str]:
+    from headrace.errors import InputError, NotFound
+
+    if not path.is_file():
+        raise NotFound(f"There is no file {str(path)!r}.", hint="Name a text file to learn from.")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    if not any(line.strip() for line in lines):
+        raise InputError(f"{str(path)!r} holds no text.", hint="Name a text file to learn from.")
+    return lines

@@ -1,0 +1,74 @@
+"""``headrace tokens``: three cuts of one text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.cli.main import run
+
+NOTES = "the mill by the river turns when the water is high\n" * 4
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert run(["tokens", *words]) == code
+    return capsys.readouterr().out
+
+
+def test_the_packaged_tokenizer(embedder: object, capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = json.loads(said(capsys, "Unbelievable mills!", "--price", "2", "--json"))
+    assert found["scheme"] == "WordPiece"
+    assert found["counts"]["characters"] == 19
+    assert found["words"] == ["Unbelievable", "mills"]
+    assert found["counts"]["subwords"] == len(found["subwords"]) >= 3
+    assert set(found["subwords"][0]) == {"token", "id", "start", "end"}
+    assert found["cost"] == pytest.approx(2e-6 * found["counts"]["subwords"])
+    assert found["round_trip"] is False
+    assert found["outside"] is None
+
+
+def test_training_on_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text(NOTES, encoding="utf-8")
+    words = ["the milll turns", "--train", str(notes), "--vocabulary", "290"]
+    found = json.loads(said(capsys, *words, "--save", str(tmp_path / "tokenizer.json"), "--json"))
+    assert found["vocabulary"] <= 290
+    assert found["merges"]
+    assert found["round_trip"] is True
+    assert found["outside"] == {
+        "words": pytest.approx(1 / 3),
+        "characters": 0.0,
+        "subwords": 0.0,
+        "unknown_words": ["milll"],
+    }
+    again = json.loads(said(capsys, "the milll turns", "--model", str(tmp_path), "--json"))
+    assert again["subwords"] == found["subwords"]
+    shown = said(capsys, *words)
+    assert "33% of words, 0% of characters, 0% of sub-words" in shown
+    assert "15 characters · 3 words" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["", "--train", "NOTES"],
+        ["the mill", "--model", "./nowhere"],
+        ["the mill", "--train", "./nowhere.txt"],
+        ["the mill", "--train", "EMPTY"],
+        ["the mill", "--train", "NOTES", "--model", "x"],
+        ["the mill", "--save", "x.json"],
+        ["the mill", "--train", "NOTES", "--vocabulary", "9"],
+        ["the mill", "--train", "NOTES", "--price", "-1"],
+    ],
+)
+def test_what_cannot_be_is_bad_use(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text(NOTES, encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
+    files = {"NOTES": str(tmp_path / "notes.txt"), "EMPTY": str(tmp_path / "empty.txt")}
+    found = json.loads(said(capsys, *[files.get(word, word) for word in words], "--json", code=2))
+    assert found["error"]["hint"]

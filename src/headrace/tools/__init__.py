@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "calculator": "headrace.tools.arithmetic",
+    "python": "headrace.tools.interpreter",
 }
 
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from headrace.tools.arithmetic import calculator as calculator
+    from headrace.tools.interpreter import python as python
 
 
 def __getattr__(name: str) -> Any:

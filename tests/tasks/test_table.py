@@ -34,6 +34,7 @@ def shop(tmp_path: Path) -> Path:
         ("What is the average unit price?", 47.5),
         ("What is the total sold?", 67),
         ("What is the highest sold?", 30),
+        ("What is the highest sold where shop is South?", 20),
         ("what was the lowest unit price in South", 38.5),
         ("Which product has the highest unit price?", "O'Brien chair"),
         ("Which product has the lowest sold in South?", "Desk"),
@@ -77,6 +78,10 @@ def test_groups_and_many_questions(shop: Path) -> None:
         ("total sold in North and South", "two things at once"),
         ("shop by", "which column"),
         ("rows", "no column to answer with"),
+        ("Who had the highest sold?", "which column to answer with"),
+        ("Which product has the most sold?", "'most'"),
+        ("How many products?", "how many different product"),
+        ("What is the highest product?", "does not hold numbers"),
         ("What is the sold of 'Sofa'?", "no column"),
         ("; DROP TABLE data", "'DROP'"),
         ("🎉 כמה?", "is no column"),
@@ -156,6 +161,13 @@ def test_broken_tables(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ReadError, match=said):
         hr.tasks.table("how many rows", tmp_path / "t.csv")
+
+
+def test_thousands_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('town,people\nA,"1,200"\nB,900\nC,\n', encoding="utf-8")
+    assert hr.tasks.table("which town has the highest people", tmp_path / "t.csv")["answer"] == "A"
+    assert hr.tasks.table("total people", tmp_path / "t.csv")["answer"] == 2100
+    assert hr.tasks.table("what is the town where people is over 1,000", tmp_path / "t.csv")["answer"] == "A"
 
 
 def test_no_table(tmp_path: Path) -> None:

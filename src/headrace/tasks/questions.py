@@ -23,8 +23,8 @@ FORMS = (
 _AGGREGATES: Mapping[str, str] = {
     **dict.fromkeys(("average", "mean", "avg"), "AVG"),
     **dict.fromkeys(("total", "sum"), "SUM"),
-    **dict.fromkeys(("highest", "maximum", "max", "largest", "greatest", "biggest", "most"), "MAX"),
-    **dict.fromkeys(("lowest", "minimum", "min", "smallest", "least", "fewest"), "MIN"),
+    **dict.fromkeys(("highest", "maximum", "max", "largest", "greatest", "biggest"), "MAX"),
+    **dict.fromkeys(("lowest", "minimum", "min", "smallest"), "MIN"),
     **dict.fromkeys(("how many", "number of", "count"), "COUNT"),
     **dict.fromkeys(("different", "distinct", "unique"), "DISTINCT"),
 }
@@ -302,13 +302,20 @@ def _asked(rest: list[_Token], columns: Mapping[str, bool], question: str) -> Qu
         if len(asked) > 1:
             raise _refuse(question, "it is not clear what is counted", columns)
         column = asked[0][0] if asked else ""
-        return Query(aggregate="COUNT", column=column, distinct=bool(column), group=group)
+        if column and not distinct:
+            why = f"say 'how many different {column}', or 'how many rows'"
+            raise _refuse(question, why, columns)
+        return Query(aggregate="COUNT", column=column, distinct=distinct and bool(column), group=group)
+    if kind in ("MAX", "MIN") and asked and not columns[asked[-1][0]]:
+        raise _refuse(question, f"{asked[-1][0]!r} does not hold numbers", columns)
     if kind in ("MAX", "MIN") and len(asked) == 2 and not asked[0][1] and asked[1][1] and not group:
         return Query(column=asked[0][0], order=asked[1][0], descending=kind == "MAX")
     if len(asked) != 1:
         why = "it names no column to answer with" if not asked else "it names several columns"
         raise _refuse(question, why, columns)
     column = asked[0][0]
+    if kind in ("MAX", "MIN") and any(token.value in ("which", "who") for token in rest):
+        raise _refuse(question, f"it does not say which column to answer with, beside {column!r}", columns)
     if kind in ("AVG", "SUM") and not columns[column]:
         raise _refuse(question, f"{column!r} does not hold numbers", columns)
     if group and not kind:

@@ -125,6 +125,8 @@ def _typed(cells: Sequence[str]) -> tuple[bool, list[Any]]:
             found.append(None)
         elif re.fullmatch(r"[+-]?\d{1,15}", cell):
             found.append(int(cell))
+        elif re.fullmatch(r"[+-]?\d{1,3}(,\d{3}){1,4}", cell):  # thousands apart
+            found.append(int(cell.replace(",", "")))
         elif re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", cell):
             found.append(float(cell))
         else:

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     **dict.fromkeys(("app", "step", "App"), "headrace.flows.app"),
+    **dict.fromkeys(("tool", "Tool"), "headrace.flows.tool"),
     **dict.fromkeys(("load",), "headrace.flows.load"),
     **dict.fromkeys(("gather", "map"), "headrace.flows.run"),
     **dict.fromkeys(("answer",), "headrace.flows.answer"),
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from headrace.flows.load import load as load
     from headrace.flows.run import gather as gather
     from headrace.flows.run import map as map
+    from headrace.flows.tool import Tool as Tool
+    from headrace.flows.tool import tool as tool
     from headrace.measure.metrics import metric as metric
     from headrace.ops.release import release as release
     from headrace.ops.rollout import promote as promote

@@ -84,6 +84,9 @@ def test_the_four_stages(folder: str, capsys: pytest.CaptureFixture[str]) -> Non
         ["--stages", "--grid", "num_beams=1,2"],
         ["--stages"],  # a double has no stages
         ["--max-length", "3"],
+        ["--next", "3"],  # nor probabilities
+        ["--next", "3", "--grid", "temperature=1"],
+        ["--grid", "top_p=0.8"],  # the temperature is 0
     ],
 )
 def test_what_cannot_be_is_bad_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +98,15 @@ def test_what_cannot_be_is_bad_use(words: list[str], capsys: pytest.CaptureFixtu
 def test_what_is_no_model_is_bad_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "no model" in said(capsys, str(tmp_path), PROMPT, "--json", code=2)
     assert "There is no folder" in said(capsys, "./nowhere", PROMPT, "--json", code=2)
+
+
+def test_the_next_tokens(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, folder, PROMPT, "--next", "4", "--json"))["next"]
+    shares = [each["probability"] for each in found]
+    assert shares == sorted(shares, reverse=True)
+    assert len(found) == 4
+    assert sum(shares) <= 1
+    assert "4 tokens hold" in said(capsys, folder, PROMPT, "--next", "4")
 
 
 def test_an_empty_prompt_is_bad_use(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,7 @@ def test_a_grid_is_checked_before_it_begins() -> None:
         {"max_new_tokens": [20, 5], "min_new_tokens": [10]},
         {"temperature": [0.0], "top_p": [1.2]},
         {"seed": range(501)},
+        {"top_p": [0.8, 0.9]},  # greedy, all of them
     ):
         with pytest.raises(InputError):
             grid(double, PROMPT, values)

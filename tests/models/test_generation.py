@@ -343,6 +343,22 @@ def test_the_logprobs_of_what_was_written_are_those_of_the_model(model: LocalMod
     assert max(shown.written.logprobs) <= 0
 
 
+def test_the_likeliest_next_tokens_are_sorted_and_hold_at_most_all(model: LocalModel) -> None:
+    for prompt in PROMPTS:
+        found = model.next_tokens(say(prompt), 5)
+        logs = probabilities(model, model._tokenizer(prompt)["input_ids"], [])
+        assert [each.id for each in found] == logs.topk(5).indices.tolist()
+        assert [each.probability for each in found] == pytest.approx(
+            logs.topk(5).values.exp().tolist(), rel=1e-4
+        )
+        assert sum(each.probability for each in found) <= 1 + 1e-6
+    whole = model.next_tokens(say("the mill"), 1000)
+    assert sum(each.probability for each in whole) == pytest.approx(1, abs=1e-5)
+    assert whole[0].token == model._tokenizer.convert_ids_to_tokens(whole[0].id)
+    with pytest.raises(InputError, match="top=0"):
+        model.next_tokens(say("the mill"), 0)
+
+
 # ---------------------------------------------------------------------- what cannot be
 
 

@@ -26,6 +26,7 @@ Examples:
       --grid temperature=0,0.7 top_p=0.8,0.95 num_beams=1,4
   headrace decode ./my-model "Lily" --grid seed=1,2,3 temperature=1
   headrace decode local:./my-model "Lily" --grid num_beams=1,10 --json
+  headrace decode ./my-model "Once upon a" --next 5
 
 \b
 Settings: temperature, top_k, top_p, num_beams, min_new_tokens,
@@ -38,6 +39,9 @@ max_new_tokens, seed."""
     "--grid", "first", multiple=True, metavar="NAME=VALUES", help="Settings to try, all combinations."
 )
 @click.option("--stages", "open_up", is_flag=True, help="Show prompt, token ids, what was written, text.")
+@click.option(
+    "--next", "top", type=int, metavar="N", help="Show the N likeliest next tokens instead of a text."
+)
 @click.option("--max-new-tokens", type=int, default=40, show_default=True, help="Longest text, in tokens.")
 @click.option("--max-length", type=int, help="Cut the prompt to so many tokens; says how many were dropped.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes what is drawn.")
@@ -49,6 +53,7 @@ def decode(
     more: tuple[str, ...],
     first: tuple[str, ...],
     open_up: bool,
+    top: int | None,
     max_new_tokens: int,
     max_length: int | None,
     seed: int,
@@ -73,6 +78,14 @@ def decode(
         )
     base = Decoding(max_new_tokens=max_new_tokens, seed=seed, stop=stop)
     opened = _open(model)
+    if top is not None:
+        if values or open_up or max_length is not None:
+            raise InputError(
+                "--next shows probabilities before anything is decoded, so no setting changes them.",
+                hint="Leave --grid, --stages and --max-length out.",
+            )
+        _show_next(opened, prompt, top, as_json)
+        return
     if open_up:
         settings = {name: each[0] for name, each in values.items()}
         one = Decoding(**{"max_new_tokens": max_new_tokens, "seed": seed, "stop": stop, **settings})
@@ -144,6 +157,27 @@ def _show_rows(rows: Sequence[Trial], names: Sequence[str]) -> None:
         )
     if all(row.logprob is None for row in rows):
         say("This model tells no log-probabilities.")
+
+
+def _show_next(model: Model, prompt: str, top: int, as_json: bool) -> None:
+    from headrace.errors import InputError
+    from headrace.types import Message, to_json
+
+    look = getattr(model, "next_tokens", None)
+    if look is None:
+        raise InputError(
+            f"{model.name!r} tells no probabilities of its next token.",
+            hint="Name a model on this machine: a folder, local:PATH.",
+        )
+    found = look([Message("user", prompt)], top)
+    if as_json:
+        print_json({"model": model.name, "prompt": prompt, "next": to_json(found)})
+        return
+    rows = [[f"{each.probability:.4f}", each.id, each.token] for each in found]
+    click.echo(table(["probability", "id", "token"], rows, right=(0, 1)))
+    click.echo(
+        f"\n{len(found)} tokens hold {sum(each.probability for each in found):.1%} of the probability."
+    )
 
 
 def _logprob(value: float | None) -> str:

@@ -74,6 +74,15 @@ class Stages:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """A token that could come next, as the vocabulary writes it, and its probability."""
+
+    token: str
+    id: int
+    probability: float
+
+
 @runtime_checkable
 class Opened(Protocol):
     """A model that can be opened up."""
@@ -166,6 +175,12 @@ def grid(
             f"The grid has {len(asked)} combinations; {MOST} is the most.", hint="Give fewer values."
         )
     planned = [(one, *_effective(base or Decoding(), one)) for one in asked]
+    for name in _OF_SAMPLING:
+        if name in values and all(name in ignored for _, _, ignored in planned):
+            raise InputError(
+                f"{name} says nothing in any combination: the temperature is 0 in all of them.",
+                hint="Add a temperature above 0 to the grid, for example temperature=0.7.",
+            )
     return _tried(model, _messages(prompt), planned, max_length)
 
 

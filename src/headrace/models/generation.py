@@ -135,25 +135,38 @@ class Generation:
         tokens of ``after`` that precede it. (len(after),), float64; no temperature, nothing left out."""
         torch = self._torch
         with torch.inference_mode():
-            device = self._model.device
-            if self.two_parts:
-                config = self._model.generation_config
-                start = config.decoder_start_token_id
-                start = config.bos_token_id if start is None else start
-                inputs = {
-                    "input_ids": torch.tensor([list(before)], device=device),
-                    "decoder_input_ids": torch.tensor([[start, *after[:-1]]], device=device),
-                }
-                logits = self._model(**inputs).logits[0]
-            else:
-                ids = torch.tensor([[*before, *after]], device=device)
-                logits = self._model(input_ids=ids).logits[0, len(before) - 1 : -1]
-            wanted = torch.tensor(list(after), device=device)[:, None]
-            found = torch.log_softmax(logits.float(), dim=-1).gather(1, wanted)[:, 0]
+            wanted = torch.tensor(list(after), device=self._model.device)[:, None]
+            found = self._logs(before, after[:-1]).gather(1, wanted)[:, 0]
         values = np.asarray(found.double().cpu().numpy(), dtype=np.float64)
         if np.isnan(values).any():
             raise _broken(self._name)
         return values
+
+    def next(self, before: Sequence[int], top: int) -> tuple[list[int], list[float]]:
+        """(ids, probabilities) of the likeliest tokens to begin with after ``before``, best first."""
+        with self._torch.inference_mode():
+            logs = self._logs(before, [])[0]
+            best = logs.exp().topk(min(top, len(logs)))
+        if not self._torch.isfinite(best.values).all():
+            raise _broken(self._name)
+        return best.indices.tolist(), best.values.tolist()
+
+    def _logs(self, before: Sequence[int], after: Sequence[int]) -> Any:
+        """(len(after) + 1, vocabulary): logarithms for the token after ``before``, and after each of
+        ``after``."""
+        torch, device = self._torch, self._model.device
+        if self.two_parts:
+            config = self._model.generation_config
+            start = config.decoder_start_token_id
+            start = config.bos_token_id if start is None else start
+            logits = self._model(
+                input_ids=torch.tensor([list(before)], device=device),
+                decoder_input_ids=torch.tensor([[start, *after]], device=device),
+            ).logits[0]
+        else:
+            ids = torch.tensor([[*before, *after]], device=device)
+            logits = self._model(input_ids=ids).logits[0, len(before) - 1 :]
+        return torch.log_softmax(logits.float(), dim=-1)
 
 
 def _broken(name: str) -> ModelError:

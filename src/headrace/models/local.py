@@ -22,7 +22,7 @@ from headrace.errors import InputError, ModelRefused, SettingsError
 from headrace.extras import need
 from headrace.models.batching import Dispatcher, Job
 from headrace.models.cost import Prices
-from headrace.models.decoding import Encoded, Read, Stages, Written
+from headrace.models.decoding import Encoded, Next, Read, Stages, Written
 from headrace.models.folders import FOR_WHAT, check_folder, find_folder
 from headrace.models.generation import Generation
 from headrace.models.pieces import Detokenizer
@@ -310,6 +310,16 @@ class LocalModel:
 
     def _tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
         return tuple(self._tokenizer.convert_ids_to_tokens(list(ids)))
+
+    def next_tokens(self, messages: Sequence[Message], top: int = 10) -> list[Next]:
+        """The ``top`` likeliest tokens to begin the text with, best first, by the model itself: no
+        temperature, nothing left out. Their probabilities sum to at most 1."""
+        if top < 1:
+            raise InputError(f"top={top!r} leaves nothing to show.", hint="Give 1 or more.")
+        job = self._job(messages, Decoding(max_new_tokens=1), streaming=False)
+        ids, found = self._generation.next(job.prompt, top)
+        named = zip(self._tokens(ids), ids, found, strict=True)
+        return [Next(token=token, id=id, probability=p) for token, id, p in named]
 
     def logprobs(self, prompt: str, continuation: str) -> NDArray[np.float64]:
         """Natural logarithms of the probability of each token of ``continuation`` after ``prompt``.

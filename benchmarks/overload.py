@@ -1,6 +1,6 @@
 """Ten times as many requests as can be answered: what happens to those let in, and to the rest.
 
-    python benchmarks/overload.py [--full]
+    python benchmarks/overload.py [--full] [--wait 0.5]
 
 ``headrace serve handbook@production`` with its default of 8 places, and a queue of 8 behind them
 (a queue only adds waiting: its length is how much of it one is ready to give). First the capacity is
@@ -8,6 +8,11 @@ measured, with as many visitors as places and queue together; that is normal loa
 at ten times that rate, evenly, whatever becomes of them, for 60 seconds (10 without --full). A
 refusal is at once if it takes no longer than a page would. ``memory_mb``: before, after a quarter, at
 the end.
+
+The quoting application answers some eighty questions a second, so that ten times as many are 800 new
+connections a second, on the cores that the clients use as well: more than they can open and close. With
+``--wait S`` the application also waits S seconds, as one does whose model runs elsewhere; then it is the
+places that are used up and not the machine (results/overload_waiting.json).
 """
 
 from __future__ import annotations
@@ -88,6 +93,7 @@ def client(kind: str, host: str, port: str, path: str, amount: str, seconds: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="60 s of overload, not 10")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds that the application waits")
     chosen = parser.parse_args()
     load = round(os.getloadavg()[0], 2)
     seconds = 60.0 if chosen.full else 10.0
@@ -95,6 +101,10 @@ def main() -> None:
         project = serving.new_project(Path(folder))
         with (project / "headrace.toml").open("a", encoding="utf-8") as file:
             file.write(f"\n[serve]\nconcurrency = {PLACES}\nqueue = {QUEUE}\n")
+        if chosen.wait:
+            app = project / "app.py"
+            waiting = f"    import time\n\n    time.sleep({chosen.wait})\n    return hr.answer("
+            app.write_text(app.read_text(encoding="utf-8").replace("    return hr.answer(", waiting), "utf-8")
         serving.release_and_promote(project)
         server = serving.by_alias(project)
         try:
@@ -102,11 +112,10 @@ def main() -> None:
         finally:
             server.stop()
     command = "python benchmarks/overload.py" + (" --full" if chosen.full else "")
-    print(
-        machine.save(
-            "overload", {"load_at_start": load, "places": PLACES, "queue": QUEUE, **result}, command=command
-        )
-    )
+    command += f" --wait {chosen.wait}" if chosen.wait else ""
+    about = {"load_at_start": load, "places": PLACES, "queue": QUEUE, "waits_seconds": chosen.wait}
+    name = "overload_waiting" if chosen.wait else "overload"
+    print(machine.save(name, {**about, **result}, command=command))
 
 
 def measure(server: serving.Server, seconds: float) -> dict[str, Any]:

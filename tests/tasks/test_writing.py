@@ -14,7 +14,7 @@ from headrace.tasks.catalogue import TASKS
 
 
 def test_generate() -> None:
-    model = ScriptedModel(["and so on", "too", "again"])
+    model = ScriptedModel({"Once": "and so on", r"\ba\b": "too", r"\bb\b": "again"})
     (found,) = hr.tasks.generate("Once upon a time", model=model, decoding=hr.Decoding(max_new_tokens=2))
     assert found["generated_text"] == "and so"
     assert found["finish"] == "length"
@@ -28,7 +28,7 @@ def test_chat_has_a_history() -> None:
     model = ScriptedModel({"red.*what colour": "Red.", "": "Noted."})
     first = hr.tasks.chat("My bicycle is red.", model=model)[0]["generated_text"]
     assert first == "Noted."
-    history = [Message("user", "My bicycle is red."), Message("assistant", first)]
+    history = [Message("user", "My bicycle is red."), {"role": "assistant", "content": first}]
     hr.tasks.chat("And what colour is it?", history=history, system="Be brief.", model=model)
     roles = [message.role for message in model.calls[-1].messages]
     assert roles == ["system", "user", "assistant", "user"]
@@ -82,6 +82,23 @@ def test_nothing_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Unavailable, match="token-classification") as caught:
         hr.tasks.tag("Ada lives in Turin.")
     assert "Pull one" in caught.value.hint
+
+
+def test_through_real_weights(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from models.tiny_models import save_t5
+
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    save_t5(folder)
+    few = hr.Decoding(max_new_tokens=4, min_new_tokens=2)
+    model = f"local:{folder}"
+    found = hr.tasks.translate(["the cat", "the dog"], "de", model=model, decoding=few)
+    assert len(found) == 2
+    assert all(item[0]["translation_text"] for item in found)
+    assert hr.tasks.summarize("the cat sat", model=model, decoding=few)[0]["mode"] == "abstractive"
+    best = hr.tasks.classify("the cat", ["cat", "dog"], model=model)
+    assert sum(item["score"] for item in best) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bad", ["", " ", 3, None])

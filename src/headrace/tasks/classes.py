@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InputError, NotFound, ReadError, Unavailable
-from headrace.tasks.given import check, each, opened, project_embedder
+from headrace.tasks.given import check, each, opened, project_embedder, side_by_side
 from headrace.text import shorten, words
 from headrace.types import digest
 
@@ -70,7 +70,7 @@ def classify(
         from headrace.tasks.prompted import choose
 
         shown, asked = rows or [], names
-        return each(given, lambda texts: [choose(text, asked, shown, chosen) for text in texts])
+        return each(given, lambda texts: side_by_side(lambda text: choose(text, asked, shown, chosen), texts))
     found = embedder or project_embedder()
     if rows is not None:
         head = trained(rows, list(names), found)

@@ -51,6 +51,13 @@ def check(text: Any, what: str = "text", at: int | None = None) -> str:
     return text
 
 
+def side_by_side(one: Callable[[str], T], texts: Sequence[str]) -> list[T]:
+    """``one`` of each text, where a model is asked: together, so that it can write them together."""
+    from headrace.flows import run
+
+    return [one(texts[0])] if len(texts) == 1 else run.map(one, texts)
+
+
 def project_embedder() -> Embedder | None:
     """The embedder of the project in which this runs, None where there are no weights."""
     from headrace.resources.build import default_embedder

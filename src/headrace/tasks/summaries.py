@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace import request
 from headrace.errors import InputError
-from headrace.tasks.given import each, opened, project_embedder
+from headrace.tasks.given import each, opened, project_embedder, side_by_side
 from headrace.text import content_words
 from headrace.text import sentences as split_sentences
 from headrace.text import words as split_words
@@ -57,7 +57,10 @@ def summarize(
     chosen = opened(model)
     if chosen is not None:
         ready = chosen
-        return each(given, lambda texts: [_written(text, most, words, ready, decoding) for text in texts])
+        return each(
+            given,
+            lambda texts: side_by_side(lambda text: _written(text, most, words, ready, decoding), texts),
+        )
     found = embedder or project_embedder()
     return each(given, lambda texts: [_picked(text, most, words, found) for text in texts])
 

@@ -9,11 +9,11 @@ FLORES-200 code. Models that take the language as a token of its own (NLLB, M2M)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InputError, ModelError, Unavailable
-from headrace.tasks.given import each, opened
+from headrace.tasks.given import check, each, opened, side_by_side
 from headrace.types import Decoding, Message
 
 if TYPE_CHECKING:
@@ -86,35 +86,42 @@ def generate(
         made = chosen.complete([Message("user", text)], decoding or _usual(chosen))
         return [{"generated_text": made.text, "finish": made.finish, "model": chosen.name}]
 
-    return each(given, lambda texts: [one(text) for text in texts])
+    return each(given, lambda texts: side_by_side(one, texts))
 
 
 def chat(
     given: str | Sequence[str],
     *,
-    history: Sequence[Message] = (),
+    history: Sequence[Message | Mapping[str, str]] = (),
     system: str = "",
     model: str | ModelHandle | Model | None = "auto",
     decoding: Decoding | None = None,
 ) -> Any:
-    """``[{"generated_text"}]``: the reply to a message after the turns of ``history``.
+    """``[{"generated_text"}]``: the reply to a message after the turns of ``history``: Messages, or
+    mappings of ``role`` and ``content``.
 
     Many messages are alternatives after the same history, not turns of one conversation.
     """
-    for turn in history:
-        if not isinstance(turn, Message):
-            raise InputError(
-                f"history holds {type(turn).__name__} ({turn!r:.60}).",
-                hint="Give hr.Message('user', 'text').",
-            )
+    turns = [_turn(turn) for turn in history]
     chosen = writer(model, "chat")
-    before = [*([Message("system", system)] if system else []), *history]
+    before = [*([Message("system", system)] if system else []), *turns]
 
     def one(text: str) -> list[dict[str, Any]]:
         made = chosen.complete([*before, Message("user", text)], decoding or _usual(chosen))
         return [{"generated_text": made.text, "finish": made.finish, "model": chosen.name}]
 
-    return each(given, lambda texts: [one(text) for text in texts], "message")
+    return each(given, lambda texts: side_by_side(one, texts), "message")
+
+
+def _turn(turn: Any) -> Message:
+    if isinstance(turn, Message):
+        return turn
+    if isinstance(turn, Mapping) and turn.get("role") in ("system", "user", "assistant"):
+        return Message(turn["role"], check(turn.get("content"), "content of a turn"))
+    raise InputError(
+        f"history holds {type(turn).__name__} ({turn!r:.60}).",
+        hint="Give hr.Message('user', 'text') or {'role': 'user', 'content': 'text'}.",
+    )
 
 
 def translate(
@@ -160,7 +167,7 @@ def translate(
             raise ModelError(f"{chosen.name} gave no translation.", hint="Try another model.")
         return [{"translation_text": made.text.strip(), "finish": made.finish, "model": chosen.name}]
 
-    return each(given, lambda texts: [one(text) for text in texts])
+    return each(given, lambda texts: side_by_side(one, texts))
 
 
 def language(name: str) -> str:

@@ -50,7 +50,7 @@ def main() -> None:
                 assert ran.stdout == "1\n", ran
             found.append(time.perf_counter() - begun)
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/tools/test_sandbox.py", "-k", "no_attempt_gets_out", "-q"],
+        [sys.executable, "-m", "pytest", "tests/tools/test_sandbox.py", "-k", "no_attempt_gets_out"],
         cwd=ROOT,
         capture_output=True,
         text=True,

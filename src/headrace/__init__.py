@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     **dict.fromkeys(("app", "step", "App"), "headrace.flows.app"),
     **dict.fromkeys(("tool", "Tool"), "headrace.flows.tool"),
+    **dict.fromkeys(("Agent", "AgentResult"), "headrace.flows.agent"),
     **dict.fromkeys(("load",), "headrace.flows.load"),
     **dict.fromkeys(("gather", "map"), "headrace.flows.run"),
     **dict.fromkeys(("answer",), "headrace.flows.answer"),
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from headrace.errors import HeadraceError as HeadraceError
     from headrace.evaluation.compare import compare as compare
     from headrace.evaluation.evaluate import evaluate as evaluate
+    from headrace.flows.agent import Agent as Agent
+    from headrace.flows.agent import AgentResult as AgentResult
     from headrace.flows.answer import answer as answer
     from headrace.flows.app import App as App
     from headrace.flows.app import app as app

@@ -278,8 +278,10 @@ ATTEMPTS: dict[str, str] = {
     "read it by going up": "print(open('/workspace/../../../..SECRET').read())",
     "read it through a link": "import os; os.symlink('SECRET', 'l'); print(open('l').read())",
     "read it through a hard link": "import os; os.link('SECRET', 'h'); print(open('h').read())",
-    "read it through the root of process 1": "print(open('/proc/1/root/SECRET').read())",
-    "read it through the parent's root": "import os; print(open(f'/proc/{os.getppid()}/root/SECRET').read())",
+    "read it through the root of process 1": "print(open('/proc/1/ro' 'otSECRET').read())",
+    "read it through the parent's root": (
+        "import os; print(open(f'/proc/{os.getppid()}/ro' 'otSECRET').read())"
+    ),
     "read it through the folder of another process": "print(open('/proc/PARENT/cwd/secret.txt').read())",
     "read it through an open file": (
         "import os\nfor n in range(128):\n    try: d = os.readlink(f'/proc/self/fd/{n}')\n"

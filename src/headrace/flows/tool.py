@@ -102,8 +102,10 @@ class Tool:
         text = _unfenced(written)
         names = list(self.signature.parameters)
         value = _literal(text)
-        if isinstance(value, dict) and (not value or set(value) & set(names) or len(names) != 1):
-            return self.signature.validate(value)
+        if isinstance(value, dict):
+            only = self.signature.hints.get(names[0]) if len(names) == 1 else str
+            if only is str or not value or set(value) & set(names):
+                return self.signature.validate(value)
         needed = self.signature.required
         if len(names) == 1 or len(needed) == 1:
             name = needed[0] if len(needed) == 1 else names[0]

@@ -1,0 +1,376 @@
+"""An agent: a model that is given tools, a task and a budget, and always comes to a typed end.
+
+``run`` goes through; ``steps`` is a generator that stops at each step, so that a person can look and
+agree. It decides nothing itself: the model chooses, the tools do, the budget ends it. What it costs is
+counted before each call, so that no budget is overdrawn by a call that could have been foreseen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from headrace import request, tracing
+from headrace.errors import Cancelled, HeadraceError, InputError, OverBudget, ToolError
+from headrace.flows import react
+from headrace.flows.tool import Tool, observation, tools_of
+from headrace.models.cost import Prices, prompt_tokens
+from headrace.protocols import Model
+from headrace.resources.handles import ModelHandle
+from headrace.text import shorten
+from headrace.types import Completion, Decoding, Event, Message, Usage, to_json
+
+Ending = Literal[
+    "answered",
+    "gave_up",
+    "out_of_steps",
+    "out_of_tokens",
+    "out_of_money",
+    "out_of_time",
+    "tool_failed",
+    "model_failed",
+    "cancelled",
+]
+MOST_IN_A_ROW = 3  # turns that cannot be read, failures of one tool, the same call with the same input
+LEFT_OUT = "Observation: [left out: there is no room for it any more]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step. ``kind``: ``tool``, ``malformed`` (the model's turn could not be read), or, last,
+    ``end`` (``observation`` is the answer, or why there is none).
+
+    A step that waits for approval has neither ``observation`` nor ``error``. ``error`` is what went
+    wrong, as the model was told. ``usage`` and ``seconds`` are of the model's turn and the tool.
+    """
+
+    number: int
+    kind: Literal["tool", "malformed", "end"]
+    thought: str = ""
+    tool: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    observation: str | None = None
+    error: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has not run yet, and waits for approval."""
+        return self.kind == "tool" and self.observation is None and self.error is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentResult:
+    """How it ended. ``answer`` is None unless ``outcome`` is ``answered``; ``message`` says why not."""
+
+    answer: str | None
+    outcome: Ending
+    steps: tuple[Step, ...]
+    usage: Usage
+    seconds: float
+    message: str = ""
+
+
+Running = Generator[Step, bool | None, AgentResult]
+
+
+class Agent:
+    """A model with tools.
+
+    ``tools``: functions or :class:`headrace.Tool`. Budgets, each of which may end a run:
+    ``max_steps`` turns of the model, ``max_tokens`` in and out, ``max_cost`` in US dollars (the model
+    needs prices), ``max_seconds``. ``tool_seconds``: the limit of a tool that names none.
+    ``observation_chars``: how much of a tool's result the model reads. ``approve`` is asked before a
+    tool that needs approval runs; without it such a tool is refused. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        model: Model | ModelHandle,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        *,
+        name: str = "agent",
+        instructions: str = "",
+        max_steps: int = 8,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        max_seconds: float = 120.0,
+        tool_seconds: float = 30.0,
+        observation_chars: int = 4000,
+        decoding: Decoding | None = None,
+        approve: Callable[[Step], bool] | None = None,
+    ) -> None:
+        for key, value in (
+            ("max_steps", max_steps),
+            ("max_tokens", max_tokens),
+            ("max_cost", max_cost),
+            ("max_seconds", max_seconds),
+            ("tool_seconds", tool_seconds),
+            ("observation_chars", observation_chars),
+        ):
+            if value is not None and (isinstance(value, bool) or not value > 0):
+                raise InputError(f"{key}={value!r} is not above 0.", hint="Leave it out for the default.")
+        self.model, self.name = model, name
+        self.tools = tools_of(tools)
+        self.system = react.instructions(self.tools, instructions)
+        self.max_steps, self.max_tokens, self.max_cost = max_steps, max_tokens, max_cost
+        self.max_seconds, self.tool_seconds = max_seconds, tool_seconds
+        self.observation_chars = observation_chars
+        self.decoding = decoding or Decoding()
+        self.approve = approve
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name} with {', '.join(self.tools) or 'no tools'}>"
+
+    def run(self, task: str) -> AgentResult:
+        """Work on the task to its end. Never raises because of what model or tools do: see ``outcome``."""
+        running = self.steps(task)
+        with tracing.span(self.name, kind="step", task=shorten(task, 500)) as span:
+            agreed: bool | None = None
+            while True:
+                try:
+                    step = running.send(agreed)
+                except StopIteration as end:
+                    result: AgentResult = end.value
+                    span.set(outcome=result.outcome, steps=len(result.steps), message=result.message)
+                    return result
+                agreed = None
+                if step.waiting and self.approve is not None:
+                    agreed = bool(self.approve(step))
+
+    def steps(self, task: str) -> Running:
+        """Work step by step: each finished step is yielded, the last has the kind ``end``.
+
+        A tool that needs approval is yielded before it runs (``step.waiting``): ``send(True)`` lets it
+        run, anything else, and going on with ``next``, refuses it. The generator's value is the
+        :class:`AgentResult`. Closing it ends the run between two steps.
+        """
+        if not isinstance(task, str) or not task.strip():
+            raise InputError(f"The task {task!r:.40} is empty.", hint="Say what is to be done.")
+        model = self.model.open() if isinstance(self.model, ModelHandle) else self.model
+        prices: Prices = getattr(model, "prices", None) or getattr(model, "_prices", None) or Prices()
+        if self.max_cost is not None and prices.cost(1, 1) is None:
+            raise InputError(
+                f"max_cost={self.max_cost!r} needs prices, and those of {model.name!r} are unknown.",
+                hint="Set input_price and output_price for this model, or limit max_tokens.",
+            )
+        return _Run(self, model, prices, task).go()
+
+
+class _Stop(Exception):
+    """The run ends here."""
+
+    def __init__(self, outcome: Ending, message: str) -> None:
+        super().__init__(message)
+        self.outcome, self.message = outcome, message
+
+
+class _Run:
+    """One run: its messages, what it has used, and what went wrong in a row."""
+
+    def __init__(self, agent: Agent, model: Model, prices: Prices, task: str) -> None:
+        self.agent, self.model, self.prices = agent, model, prices
+        self.messages = [Message("system", agent.system), Message("user", task)]
+        self.seen: list[int] = []  # where the observations stand, oldest first
+        self.steps: list[Step] = []
+        self.usage = Usage()
+        self.started = time.monotonic()
+        self.unreadable = self.failures = self.repeated = 0
+        self.last_call = ("", "")
+        self.last_failed = ""
+
+    def go(self) -> Running:
+        try:
+            for number in range(1, self.agent.max_steps + 1):
+                yield from self._step(number)
+            raise _Stop("out_of_steps", f"No answer after {self.agent.max_steps} steps.")
+        except _Stop as stop:
+            answered = stop.outcome == "answered"
+            last = Step(
+                number=len(self.steps) + 1,
+                kind="end",
+                observation=stop.message if answered else None,
+                error=None if answered else f"{stop.outcome}: {stop.message}",
+            )
+            result = AgentResult(
+                answer=stop.message if answered else None,
+                outcome=stop.outcome,
+                steps=tuple(self.steps),
+                usage=self.usage,
+                seconds=time.monotonic() - self.started,
+                message="" if answered else stop.message,
+            )
+        yield last
+        return result
+
+    def _step(self, number: int) -> Running:
+        """One turn of the model and what follows from it. Yields the step; raises _Stop at the end."""
+        clock = time.monotonic()
+        completion = self._ask(number)
+        turn = react.read(completion.text)
+        self.messages.append(Message("assistant", completion.text[: react.LONGEST]))
+        step = Step(number=number, kind="malformed", thought=turn.thought, usage=completion.usage)
+        if turn.kind == "answer":
+            raise _Stop("answered", turn.written)
+        if turn.kind == "give up":
+            raise _Stop("gave_up", turn.written or "The model gave up and did not say why.")
+        if turn.kind == "malformed":
+            self.unreadable += 1
+            reply = react.corrected(list(self.agent.tools))
+            self.messages.append(reply)
+            step = replace(step, error=reply.content, seconds=time.monotonic() - clock)
+        else:
+            self.unreadable = 0
+            step = replace(step, kind="tool", tool=turn.tool)
+            tool, arguments, problem = self._choose(turn)
+            if arguments is not None:
+                step = replace(step, inputs=to_json(arguments))
+            if problem is None and tool is not None and tool.approve:
+                allowed = yield step
+                if allowed is not True:
+                    problem = f"{tool.name} was not approved. Go on without it."
+            if problem is None:
+                assert tool is not None
+                assert arguments is not None
+                step = self._use(tool, arguments, step)
+            else:
+                step = replace(step, error=problem)
+            self._observe(step)
+            step = replace(step, seconds=time.monotonic() - clock)
+        self.steps.append(step)
+        yield step
+        if self.unreadable >= MOST_IN_A_ROW:
+            raise _Stop("gave_up", f"The model wrote {self.unreadable} turns in a row that cannot be read.")
+        if self.failures >= MOST_IN_A_ROW:
+            raise _Stop(
+                "tool_failed", f"{self.last_failed} failed {self.failures} times in a row: {step.error}"
+            )
+        if self.repeated > MOST_IN_A_ROW:
+            raise _Stop("gave_up", f"The model called {step.tool!r} with the same input again and again.")
+        return AgentResult(answer=None, outcome="gave_up", steps=(), usage=self.usage, seconds=0.0)
+
+    # ------------------------------------------------------------------ the model
+
+    def _ask(self, number: int) -> Completion:
+        decoding = self._affordable()
+        left = self.agent.max_seconds - (time.monotonic() - self.started)
+        if left <= 0:
+            raise _Stop("out_of_time", f"The {self.agent.max_seconds:g} s are over.")
+        outer = request.current()
+        ends = time.monotonic() + left
+        if outer.deadline is not None:
+            ends = min(ends, outer.deadline)
+        try:
+            with (
+                tracing.span(f"turn {number}", kind="step"),
+                request.use(replace(outer, deadline=ends, listener=None)),
+            ):
+                request.checkpoint()
+                completion = self.model.complete(self.messages, decoding)
+        except Cancelled as error:
+            raise self._ended(error) from error
+        except OverBudget as error:
+            raise _Stop("out_of_tokens", error.message) from error
+        except Exception as error:  # whatever a model does, the run ends typed
+            if time.monotonic() >= ends:
+                raise _Stop("out_of_time", f"The {self.agent.max_seconds:g} s are over.") from error
+            message = (
+                error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
+            )
+            raise _Stop("model_failed", shorten(message, 500)) from error
+        self.usage = self.usage + completion.usage
+        return completion
+
+    def _ended(self, error: Cancelled) -> _Stop:
+        """Out of time, or stopped by somebody."""
+        token = request.current().cancel
+        if token is not None and token.cancelled:
+            return _Stop("cancelled", token.reason or "stopped")
+        return _Stop("out_of_time", error.message)
+
+    def _affordable(self) -> Decoding:
+        """The settings of the next call, its answer as short as the budget asks; old observations leave
+        where the model's window is too small."""
+        decoding = replace(self.agent.decoding, stop=(*self.agent.decoding.stop, *react.STOP))
+        window = self.model.window
+        needed = prompt_tokens(self.messages, self.model.count)
+        if window is not None:
+            room = min(decoding.max_new_tokens, max(1, window // 4))
+            while needed + room >= window and self.seen:
+                self.messages[self.seen.pop(0)] = Message("user", LEFT_OUT)
+                needed = prompt_tokens(self.messages, self.model.count)
+            decoding = _at_most(decoding, room)
+        agent = self.agent
+        if agent.max_tokens is not None:
+            left = agent.max_tokens - self.usage.input_tokens - self.usage.output_tokens - needed
+            if left < 1:
+                raise _Stop("out_of_tokens", f"The next turn does not fit into {agent.max_tokens:,} tokens.")
+            decoding = _at_most(decoding, left)
+        if agent.max_cost is not None:
+            left_over = agent.max_cost - (self.usage.cost or 0.0) - (self.prices.cost(needed, 0) or 0.0)
+            one = self.prices.cost(0, 1) or 0.0
+            if left_over < one:
+                raise _Stop(
+                    "out_of_money", f"The next turn could cost more than {agent.max_cost:g} US dollars."
+                )
+            if one:
+                decoding = _at_most(decoding, int(left_over / one))
+        return decoding
+
+    # ------------------------------------------------------------------ the tools
+
+    def _choose(self, turn: react.Turn) -> tuple[Tool | None, dict[str, Any] | None, str | None]:
+        """The tool, its arguments, and what is wrong with either, as the model is told."""
+        tool = self.agent.tools.get(turn.tool) or next(
+            (made for name, made in self.agent.tools.items() if name.lower() == turn.tool.lower()), None
+        )
+        if tool is None:
+            names = ", ".join(self.agent.tools) or "none"
+            return None, None, f"There is no tool {shorten(turn.tool, 60)!r}. The tools are: {names}."
+        try:
+            arguments = tool.read(turn.written)
+        except HeadraceError as error:
+            return tool, None, str(error)
+        call = (tool.name, json.dumps(to_json(arguments), sort_keys=True))
+        self.repeated = self.repeated + 1 if call == self.last_call else 1
+        self.last_call = call
+        if self.repeated >= MOST_IN_A_ROW:
+            return tool, arguments, "You have done exactly this before. Do something else, or give up."
+        return tool, arguments, None
+
+    def _use(self, tool: Tool, arguments: dict[str, Any], step: Step) -> Step:
+        left = self.agent.max_seconds - (time.monotonic() - self.started)
+        if left <= 0:
+            raise _Stop("out_of_time", f"The {self.agent.max_seconds:g} s are over.")
+        own = tool.seconds if tool.seconds is not None else self.agent.tool_seconds
+        outer = request.current()
+        ends = time.monotonic() + left
+        if outer.deadline is not None:
+            ends = min(ends, outer.deadline)
+        request.emit(Event(kind="step", name=tool.name, text="begin"))
+        try:
+            with request.use(replace(outer, deadline=ends)):
+                found = observation(tool.run(arguments, seconds=own), self.agent.observation_chars)
+        except Cancelled as error:
+            raise self._ended(error) from error
+        except ToolError as error:
+            self.failures = self.failures + 1 if self.last_failed == tool.name else 1
+            self.last_failed = tool.name
+            return replace(step, error=shorten(str(error), self.agent.observation_chars))
+        finally:
+            request.emit(Event(kind="step", name=tool.name, text="end"))
+        self.failures, self.last_failed = 0, ""
+        return replace(step, observation=found)
+
+    def _observe(self, step: Step) -> None:
+        self.seen.append(len(self.messages))
+        self.messages.append(react.observed(step.observation or f"Error: {step.error}"))
+
+
+def _at_most(decoding: Decoding, tokens: int) -> Decoding:
+    most = max(1, min(decoding.max_new_tokens, tokens))
+    return replace(decoding, max_new_tokens=most, min_new_tokens=min(decoding.min_new_tokens, most))

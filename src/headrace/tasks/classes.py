@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from headrace.resources.handles import ModelHandle
 
 TEMPLATE = "This text is about {}."
-SHARPNESS = 30.0  # of cosines; least log loss on choosing among six titles for a paragraph of SQuAD
+SHARPNESS = 30.0  # of cosines: least log loss in benchmarks/zero_shot.py
 # Found on the training part of trec_qc, 10 draws of 8 and 16 examples a label (benchmarks/few_shot.py)
 VECTOR_SCALE = 3.0
 BEGINS, WORD, PAIR = 1.0, 0.5, 0.25  # how a text begins, its words, its pairs of words

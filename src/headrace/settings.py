@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from headrace.errors import SettingsError
 
@@ -225,29 +225,40 @@ _VARIABLES = (
     "HEADRACE_PRECISION",
     "HEADRACE_THREADS",
 )
-_cache: dict[Path, tuple[tuple[int, int], tuple[str | None, ...], Settings]] = {}
+
+
+class _Known(NamedTuple):
+    """Settings that were read, and what they were read from: the file's time and size, (0, 0) for none."""
+
+    file: str
+    stamp: tuple[int, int]
+    env: tuple[str | None, ...]
+    settings: Settings
+
+
+_cache: dict[Path, _Known] = {}
 
 
 def load(root: Path | None = None) -> Settings:
     """The settings of a project root. Read again only when the file or the environment changed."""
-    cached = _cache.get(root) if root is not None else None
-    if root is None or cached is None or cached[0] == (0, 0):  # else nothing has to be looked for
+    env = tuple(os.environ.get(name) for name in _VARIABLES)
+    known = _cache.get(root) if root is not None else None
+    if root is None or known is None or known.stamp == (0, 0):  # else nothing has to be looked for
         root = find_root(root)
-    path = root / FILE
+        known = _cache.get(root)
+    path = known.file if known is not None else str(root / FILE)
     try:
-        stat = path.stat()
+        stat = os.stat(path)
         stamp = (stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
         gone = _cache.pop(root, None)
-        if gone is not None and gone[0] != (0, 0):
+        if gone is not None and gone.stamp != (0, 0):
             return load(root)  # the file went away since: perhaps one further up holds now
         stamp = (0, 0)
-    env = tuple(os.environ.get(name) for name in _VARIABLES)
-    known = _cache.get(root)
-    if known and known[0] == stamp and known[1] == env:
-        return known[2]
-    settings = _read(root, path if stamp != (0, 0) else None)
-    _cache[root] = (stamp, env, settings)
+    if known is not None and known.stamp == stamp and known.env == env:
+        return known.settings
+    settings = _read(root, Path(path) if stamp != (0, 0) else None)
+    _cache[root] = _Known(file=path, stamp=stamp, env=env, settings=settings)
     return settings
 
 

@@ -126,7 +126,7 @@ def engine(handle: KnowledgeBase, *, create: bool = False) -> Engine:
 def _engine_of(target: KnowledgeBase, create: bool = False, *, pinned: bool = False) -> Engine:
     """The opened knowledge base, whatever the bindings say; ``pinned`` ones only for reading."""
     folder = target.folder
-    if not create and not (folder / "kb.sqlite").is_file():
+    if not create and not os.path.isfile(os.path.join(folder, "kb.sqlite")):
         names = known_knowledge_bases(target.root)
         near = difflib.get_close_matches(target.name, names, n=1)
         raise NotFound(
@@ -156,7 +156,7 @@ class _Opened:
 
 def _file(folder: Path) -> tuple[int, int] | None:
     try:
-        stat = os.stat(folder / "kb.sqlite")
+        stat = os.stat(os.path.join(folder, "kb.sqlite"))
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
@@ -361,8 +361,8 @@ def ledger(root: str | Path) -> Ledger:
     from headrace.ledger.database import Ledger
 
     settings = load(Path(root))
-    path = settings.state / "ledger.sqlite"
-    return pool.get(("ledger", str(path), settings.ledger), lambda: Ledger.open(path, settings.ledger))
+    key = ("ledger", settings.root, settings.ledger)
+    return pool.get(key, lambda: Ledger.open(settings.state / "ledger.sqlite", settings.ledger))
 
 
 # --------------------------------------------------------------------------- releases

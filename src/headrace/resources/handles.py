@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,12 +107,12 @@ class KnowledgeBase(Handle):
         Handle.__init__(made, "knowledge", name, specification, str(root))
         return made
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where it lies. It may not exist yet."""
         return Path(json.loads(self.specification)["folder"])
 
-    @property
+    @cached_property
     def follow(self) -> str:
         """``release`` or ``latest``."""
         return str(json.loads(self.specification)["follow"])

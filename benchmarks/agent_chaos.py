@@ -2,13 +2,13 @@
 
     python benchmarks/agent_chaos.py [--runs 500]
 
-The model is a scripted double that draws each turn from a seeded generator: well-formed actions,
-actions without input, unknown tools, broken JSON, loops, made-up observations, nothing at all, half a
-megabyte of noise, endless thoughts, wrong types, errors of its own, slow answers, now and then an answer
-or a surrender. The tools raise, hang, print ten megabytes, and run code in the sandbox (where it is
-there), which hangs, eats memory and prints without end. Budgets are drawn too. Counted: runs that raise,
-runs beyond their steps, tokens, money or seconds (one tick of grace), processes and temporary files that
-are left.
+The model is a scripted double that draws each turn from a seeded generator: well-formed actions, one
+tool for ever, actions without input, unknown tools, broken JSON, loops, made-up observations, nothing at
+all, half a megabyte of noise, endless thoughts, wrong types, errors of its own, slow answers, now and
+then an answer or a surrender. The tools raise, hang, give ten megabytes, and run code in the sandbox
+(where it is there), which hangs, eats memory and prints without end. Budgets are
+drawn too. Counted: runs that raise, runs beyond their steps, tokens, money or seconds (5 s of grace,
+for a busy machine), processes, threads of tools and temporary files that are left.
 
 A scripted double proves the machinery, not a model: it says nothing about how often a real model would
 do any of this, or how good its answers are.
@@ -86,17 +86,22 @@ def code(source: str) -> str:
     return hr.tools.python(source, timeout=0.8, memory_mb=256).observation()
 
 
-def turn(rng: random.Random, tools: Sequence[str]) -> str:
+def turn(rng: random.Random, tools: Sequence[str], favourite: str) -> str:
     """One turn of the double."""
-    name = rng.choice([*tools, "calculator", "calculator", "telephone", ""])
+    name = favourite or rng.choice([*tools, "calculator", "calculator", "telephone", ""])
     action = {
         "calculator": rng.choice(["2 + 2", "9**9**9**9", "rm -rf", '{"expression": "1/3"}', '{"x": 1}', ""]),
         "code": rng.choice(CODE),
-    }.get(name, rng.choice(['{"text": "a"}', "a", "{broken", "[1, 2", '{"size": "many"}', "null", "é🌊"]))
+    }.get(
+        name,
+        rng.choice(
+            ['{"text": "a"}', str(rng.random()), "a", "{broken", "[1, 2", '{"size": "many"}', "null", "é🌊"]
+        ),
+    )
     well_formed = f"Thought: t\nAction: {name}\nAction Input: {action}"
     return rng.choice(
         [
-            *[well_formed] * 6,
+            *[well_formed] * (60 if favourite else 6),
             f"Action: {name}",
             f"Action: {name}[{action}]",
             f"**Action:** `{name}`\n**Action Input:**\n```json\n{action}\n```",
@@ -122,11 +127,12 @@ def once(seed: int) -> tuple[str, list[str]]:
     if not sandbox.isolation() and rng.random() < 0.3:
         tools.append(code)
     names = [getattr(tool, "name", getattr(tool, "__name__", "")) for tool in tools]
+    favourite = rng.choice(names) if rng.random() < 0.2 else ""
 
     def reply(messages: Sequence[Message]) -> str:
         if rng.random() < 0.03:
             raise rng.choice([ModelBusy("busy"), RuntimeError("a bug in the model"), MemoryError()])
-        return turn(rng, names)
+        return turn(rng, names, favourite)
 
     model = ScriptedModel(
         reply, prices=PRICES, delay=rng.choice([0, 0, 0, 0.05, 60]) if rng.random() < 0.2 else 0

@@ -14,6 +14,7 @@ _HOME = {
     **dict.fromkeys(("app", "step", "App"), "headrace.flows.app"),
     **dict.fromkeys(("tool", "Tool"), "headrace.flows.tool"),
     **dict.fromkeys(("Agent", "AgentResult"), "headrace.flows.agent"),
+    **dict.fromkeys(("condense",), "headrace.flows.condense"),
     **dict.fromkeys(("load",), "headrace.flows.load"),
     **dict.fromkeys(("gather", "map"), "headrace.flows.run"),
     **dict.fromkeys(("answer",), "headrace.flows.answer"),
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from headrace.flows.app import App as App
     from headrace.flows.app import app as app
     from headrace.flows.app import step as step
+    from headrace.flows.condense import condense as condense
     from headrace.flows.fingerprint import fingerprint as fingerprint
     from headrace.flows.load import load as load
     from headrace.flows.run import gather as gather

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "calculator": "headrace.tools.arithmetic",
+    "dataframe": "headrace.tools.frame",
     "knowledge": "headrace.tools.lookup",
     "python": "headrace.tools.interpreter",
 }
@@ -19,6 +20,7 @@ __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from headrace.tools.arithmetic import calculator as calculator
+    from headrace.tools.frame import dataframe as dataframe
     from headrace.tools.interpreter import python as python
     from headrace.tools.lookup import knowledge as knowledge
 

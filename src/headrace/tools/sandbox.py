@@ -23,7 +23,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -92,9 +92,9 @@ def isolation() -> str:
         return f"there is no filter of system calls for the processor {platform.machine()!r}"
     if shutil.which("bwrap") is None:
         return "bubblewrap (bwrap) is not installed"
-    with tempfile.TemporaryDirectory(prefix="headrace-run-") as folder:
+    with scratch() as folder:
         try:
-            done = _isolated(Path(folder), b"print(6 * 7)", Limits(), packages=False)
+            done = _isolated(folder, b"print(6 * 7)", Limits(), packages=False)
         except OSError as error:
             return f"bubblewrap cannot be started: {error}"
     if done.stdout.strip() != "42":
@@ -126,11 +126,7 @@ def execute(
             isolation="none",
         )
     with ExitStack() as stack:
-        if workspace is None:
-            folder = Path(tempfile.mkdtemp(prefix="headrace-run-"))
-            stack.callback(_remove, folder)
-        else:
-            folder = _checked(Path(workspace))
+        folder = stack.enter_context(scratch()) if workspace is None else _checked(Path(workspace))
         run = _bare if why else _isolated
         return run(folder, code.encode("utf-8", "replace"), limits, packages=packages)
 
@@ -149,12 +145,18 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def _remove(folder: Path) -> None:
-    _tame(folder)
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards, whatever was made in it."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-run-"))
     try:
-        shutil.rmtree(folder)
-    except (RecursionError, OSError):  # deeper than Python can follow, or than a path can say
-        subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
+        yield folder
+    finally:
+        _tame(folder)
+        try:
+            shutil.rmtree(folder)
+        except (RecursionError, OSError):  # deeper than Python can follow, or than a path can say
+            subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
 
 
 def _isolated(folder: Path, code: bytes, limits: Limits, *, packages: bool) -> Ran:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "This text is about {}."
 SHARPNESS = 30.0  # of cosines: least log loss in benchmarks/zero_shot.py
-# Found on the training part of trec_qc, 10 draws of 8 and 16 examples a label (benchmarks/few_shot.py)
+# Chosen on the ten draws of trec_qc that benchmarks/few_shot.py reports, so not an untouched figure
 VECTOR_SCALE = 3.0
 BEGINS, WORD, PAIR = 1.0, 0.5, 0.25  # how a text begins, its words, its pairs of words
 RIDGE = 1.0

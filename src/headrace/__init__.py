@@ -55,11 +55,12 @@ _HOME = {
     ),
 }
 
-_ROOMS = ("tasks", "tools")  # packages whose own public names load when they are touched
+_ROOMS = ("errors", "tasks", "tools")  # modules whose own public names load when they are touched
 
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
+    from headrace import errors as errors
     from headrace import tools as tools
     from headrace.errors import HeadraceError as HeadraceError
     from headrace.evaluation.compare import compare as compare

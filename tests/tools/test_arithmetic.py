@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -201,3 +203,14 @@ def test_the_error_has_its_place_in_the_tree() -> None:
     assert issubclass(errors.ToolError, errors.UserError)
     assert errors.ToolError("x").code == "tool-error"
     assert "ToolError" in (errors.__doc__ or "")
+
+
+def test_tools_and_errors_are_there_at_once_and_light() -> None:
+    code = (
+        "import sys, headrace as hr\n"
+        "hr.errors.ToolError, hr.tools\n"
+        "hr.tools.calculator('1 + 1')\n"
+        "bad = [x for x in ('numpy', 'pydantic', 'httpx', 'openvino', 'pandas') if x in sys.modules]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

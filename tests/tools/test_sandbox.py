@@ -433,13 +433,15 @@ def test_a_program_dies_with_its_parent(tmp_path: Path) -> None:
     """Headrace killed in the middle of a run leaves no process."""
     code = (
         "import headrace as hr\n"
-        f"hr.tools.python('import time; time.sleep(300)', workspace={str(tmp_path / 'w')!r}, timeout=300)"
+        "code = \"open('started', 'w').close(); import time; time.sleep(300)\"\n"
+        f"hr.tools.python(code, workspace={str(tmp_path / 'w')!r}, timeout=300)"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
     try:
         deadline = time.monotonic() + 30
-        while not (found := _descendants(child.pid)) and time.monotonic() < deadline:
+        while not (tmp_path / "w" / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+        found = _descendants(child.pid)
         assert found
         child.kill()
         child.wait()

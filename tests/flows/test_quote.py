@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.errors import InputError
 from headrace.flows import quote as quoting
 from headrace.flows.asking import kind_of, matched, read_question, stems_of
-from headrace.flows.evidence import candidates, features, split_units
+from headrace.flows.evidence import COLUMN, candidates, covered, features, split_units
 from headrace.flows.quote import quote
 from headrace.text import stem
 from headrace.types import Answer, Passage, Passages
@@ -267,3 +267,12 @@ def test_any_text_gives_exact_slices(text: str, question: str, start: int) -> No
     for citation in answer.citations:
         assert citation.text == text[citation.start - start : citation.end - start]
         assert citation.text.strip() == citation.text != ""
+
+
+def test_what_is_covered_is_the_feature_of_that_name() -> None:
+    passages = passages_of("The lock opens at six. The keeper lives in the tower. At six the bell rings.")
+    found = candidates(passages)
+    asked = quoting.read("When does the keeper open the lock?", passages, found)
+    table = features(asked, passages, found, None)
+    np.testing.assert_allclose(covered(asked, found), table[:, COLUMN["cover"]])
+    assert len(found) == 3

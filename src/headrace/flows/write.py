@@ -138,9 +138,10 @@ def _support(
     if not found:  # nothing but headings or signs: the whole passage is the place
         return quoting.cite(number, passage, 0, len(passage.text))
     asked = quoting.read(guard.without_references(" ".join(said)) or question, [passage], found)
-    table = quoting.measure(asked, [passage], found, None)
-    at = int(np.argmax(quoting.rank(table, by_words=True)))
-    if table[at, evidence.COLUMN["cover"]] < SAID and (scorer := _scorer(embedder)) is not None:
+    cover = evidence.covered(asked, found)
+    at = int(np.argmax(cover))
+    if cover[at] < SAID:
+        scorer = _scorer(embedder)
         table = quoting.measure(asked, [passage], found, scorer)
-        at = int(np.argmax(quoting.rank(table, by_words=False)))
+        at = int(np.argmax(quoting.rank(table, by_words=scorer is None)))
     return quoting.cite(number, passage, found[at].start, found[at].end)

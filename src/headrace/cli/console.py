@@ -126,25 +126,10 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    with Bar(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task(title, total=None)
-
-        def update(done: int, total: int | None, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{title} {what[-24:]}")
-
-        yield update
+    with _bar(title, DownloadColumn(), TransferSpeedColumn()) as tell:
+        yield lambda done, total, what: tell(done, total, f"{title} {what[-24:]}")
 
 
 @contextmanager
@@ -154,27 +139,28 @@ def counted(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
+    from rich.progress import MofNCompleteColumn, ProgressColumn, Task
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
+    with _bar(title, MofNCompleteColumn(), Rate()) as tell:
+        yield lambda done, total, what: tell(done, total, title)
+
+
+@contextmanager
+def _bar(title: str, *columns: Any) -> Iterator[Progress]:
+    """Title, bar, these columns and the time left; what is told last is the new title."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
     with Bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        Rate(),
+        *columns,
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
@@ -182,6 +168,6 @@ def counted(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
         task = bar.add_task(title, total=None)
 
         def update(done: int, total: int | None, what: str) -> None:
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total, description=what)
 
         yield update

@@ -347,13 +347,9 @@ class _Run:
         if left <= 0:
             raise _Stop("out_of_time", f"The {self.agent.max_seconds:g} s are over.")
         own = tool.seconds if tool.seconds is not None else self.agent.tool_seconds
-        outer = request.current()
-        ends = time.monotonic() + left
-        if outer.deadline is not None:
-            ends = min(ends, outer.deadline)
         request.emit(Event(kind="step", name=tool.name, text="begin"))
         try:
-            with request.use(replace(outer, deadline=ends)):
+            with request.context(deadline=left):
                 found = observation(tool.run(arguments, seconds=own), self.agent.observation_chars)
         except Cancelled as error:
             raise self._ended(error) from error

@@ -139,7 +139,7 @@ def test_text_streams_and_is_replaced_by_the_answer(serve, visit):
     server.module["gate"].set()
     page.wait_for_selector("article.answer:not(.draft)")
     assert page.inner_text(".prose").strip() == "done: hello"
-    assert page.get_attribute("#result", "aria-busy") == "false"
+    page.wait_for_selector("#result[aria-busy=false]")  # said once the stream has ended, after the answer
 
 
 def test_stopping_cancels_the_run(serve, visit):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from headrace.errors import InputError
+from headrace.prompts.clauses import REFUSAL
 from headrace.prompts.fences import Fence, make_canary, make_fence, neutralise, sandwich
 from headrace.prompts.template import Template
 from headrace.types import Message, Passage, Prompt, digest
@@ -18,7 +19,6 @@ from headrace.types import Message, Passage, Prompt, digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REFUSAL = "The passages do not contain the answer."
 MESSAGE_OVERHEAD = 8  # tokens that a chat format puts round one message, generously
 
 ANSWER = Template.of(

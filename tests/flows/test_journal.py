@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Corrupt, NewerVersion
-from headrace.flows.journal import APPLICATION_ID, FORMAT, Journal
+from headrace.flows.journal import JOURNAL, Journal
 
 
 def database(path: Path, *, owner: int, version: int) -> Path:
@@ -24,7 +24,7 @@ def database(path: Path, *, owner: int, version: int) -> Path:
 
 
 def test_an_older_cache_begins_anew(tmp_path: Path) -> None:
-    path = database(tmp_path / "rows.sqlite", owner=APPLICATION_ID, version=FORMAT - 1)
+    path = database(tmp_path / "rows.sqlite", owner=JOURNAL.application_id, version=JOURNAL.newest - 1)
     journal = Journal(path)
     assert journal.read("a", ["b"]) == {}
     assert journal.begun("a") == set()
@@ -34,12 +34,12 @@ def test_an_older_cache_begins_anew(tmp_path: Path) -> None:
             name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         ]
         assert tables == ["rows"]
-        assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (JOURNAL.newest,)
     Journal(path).close()
 
 
 def test_a_newer_one_and_another_database_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NewerVersion, match=f"format {FORMAT + 1}"):
-        Journal(database(tmp_path / "new.sqlite", owner=APPLICATION_ID, version=FORMAT + 1))
+    with pytest.raises(NewerVersion, match=f"format {JOURNAL.newest + 1}"):
+        Journal(database(tmp_path / "new.sqlite", owner=JOURNAL.application_id, version=JOURNAL.newest + 1))
     with pytest.raises(Corrupt, match="something else"):
         Journal(database(tmp_path / "other.sqlite", owner=7, version=1))

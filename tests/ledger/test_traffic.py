@@ -12,7 +12,7 @@ import pytest
 
 from headrace.ledger import figures
 from headrace.ledger.database import Ledger
-from headrace.ledger.migrations import MIGRATIONS, migrate
+from headrace.ledger.migrations import LEDGER
 from headrace.ledger.records import COLUMNS, to_row, trace_to_json
 from headrace.ledger.traffic import Moments
 from headrace.request import EVALUATION
@@ -136,7 +136,8 @@ def test_a_ledger_from_before_is_filled_in(tmp_path: Path) -> None:
     old = [run(NOW + i, "one", seconds=float(i)) for i in range(3)]
     marks = ", ".join("?" * len(COLUMNS.split(", ")))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        migrate(connection, path, MIGRATIONS[:1])  # what the first version of the format was
+        first = replace(LEDGER, steps=LEDGER.steps[:1])  # what the first version of the format was
+        first.migrate(connection, path)
         for trace in old:
             connection.execute(f"INSERT INTO traces ({COLUMNS}) VALUES ({marks})", to_row(trace))
         connection.execute("UPDATE traces SET body = x'00' WHERE id = ?", (old[2].id,))

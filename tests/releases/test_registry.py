@@ -6,14 +6,15 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headrace.errors import Conflict, Corrupt, InputError, NewerVersion, NotFound
-from headrace.releases import schema
 from headrace.releases.entries import split
 from headrace.releases.registry import Registry
+from headrace.releases.schema import REGISTRY
 from headrace.types import Release, digest, to_json
 
 
@@ -169,6 +170,7 @@ def test_a_promotion_judged_against_what_has_moved_is_refused(registry: Registry
 
 RACE = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from headrace.errors import Conflict
 from headrace.releases.registry import Registry
@@ -218,7 +220,7 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="not a registry"):
         Registry(tmp_path).revision()
     sql.execute("DROP TABLE something")
-    sql.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    sql.execute(f"PRAGMA application_id = {REGISTRY.application_id}")
     sql.execute("PRAGMA user_version = 99")
     sql.commit()
     sql.close()
@@ -232,8 +234,8 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
 def test_an_older_registry_is_brought_up(registry: Registry) -> None:
     one = add(registry, 1).id
     sql = sqlite3.connect(registry.path, isolation_level=None)
-    steps = (*schema.MIGRATIONS, ("CREATE TABLE later (a)",))
-    schema.migrate(sql, registry.path, steps)
+    steps = (*REGISTRY.steps, ("CREATE TABLE later (a)",))
+    replace(REGISTRY, steps=steps).migrate(sql, registry.path)
     assert sql.execute("PRAGMA user_version").fetchone()[0] == len(steps)
     assert sql.execute("SELECT id FROM releases").fetchone()[0] == one
     sql.close()

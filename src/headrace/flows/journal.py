@@ -14,24 +14,29 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import Corrupt, DiskFull, NewerVersion, StateError
+from headrace.database import BUSY_SECONDS, Format, Step, transaction
 
-APPLICATION_ID = 0x4852524A  # "HRRJ"
-FORMAT = 2
 KEEP_DAYS = 30.0
-BUSY_SECONDS = 10.0
 CHECKPOINT_PAGES = 16384  # 64 MB
 
 # ``body`` is NULL from the moment a row is begun until it has a result. One table, so that finishing a
 # row and beginning the next is one statement: with many threads, each one more waits for its turn.
-_TABLES = (
+_TABLES: Step = (
     "CREATE TABLE rows (subject TEXT, inputs TEXT, at REAL NOT NULL, body BLOB, "
     "PRIMARY KEY (subject, inputs)) WITHOUT ROWID",
     "CREATE INDEX rows_by_time ON rows (at)",
+)
+# Of the first step nothing is left: a cache of an older format is worth no conversion.
+JOURNAL = Format(
+    application_id=0x4852524A,  # "HRRJ"
+    noun="journal of rows",
+    steps=((), _TABLES),
+    foreign="Remove the file (and its -wal): it is a cache, rows are computed again.",
+    newer="Use the newer Headrace, or remove the file: it is a cache.",
+    damaged="Remove the file (and its -wal): it is a cache, rows are computed again.",
 )
 _MADE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _PUT = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)"
@@ -53,7 +58,7 @@ class Journal:
         self._waiting: list[_Change] = []
         self._led = False  # whether a thread commits for all at the moment
         self._guard = threading.Lock()
-        with self._explained():
+        with JOURNAL.explained(self.path):
             path.parent.mkdir(parents=True, exist_ok=True)
             new = not path.exists()
             self._connection = sqlite3.connect(
@@ -75,31 +80,12 @@ class Journal:
         connection.execute("PRAGMA journal_size_limit = 1048576")
         if new:
             os.chmod(self.path, 0o600)  # it holds what was asked and what was answered
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            tables = [name for (name,) in connection.execute(_MADE)]
-            older = owner == APPLICATION_ID and version < FORMAT
-            if older or (owner == 0 and version == 0 and not tables):
-                for name in tables:  # a cache of an older format is worth no conversion
+        with transaction(connection):
+            if JOURNAL.check(connection, self.path) < JOURNAL.newest:
+                for name in [name for (name,) in connection.execute(_MADE)]:
                     connection.execute(f'DROP TABLE "{name}"')
-                for statement in _TABLES:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-            elif owner != APPLICATION_ID:
-                raise self._damaged("it is a database of something else")
-            elif version > FORMAT:
-                raise NewerVersion(
-                    f"{str(self.path)!r} has format {version}; this Headrace knows formats up to {FORMAT}.",
-                    hint="Use the newer Headrace, or remove the file: it is a cache.",
-                )
+            JOURNAL.migrate(connection, self.path)
             connection.execute("DELETE FROM rows WHERE at < ?", (self._clock() - KEEP_DAYS * 86400,))
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
         connection.execute("PRAGMA incremental_vacuum(1000)")
 
     # ------------------------------------------------------------------ reading
@@ -107,7 +93,7 @@ class Journal:
     def read(self, subject: str, inputs: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The finished rows of ``subject`` among these inputs (digests)."""
         found: dict[str, dict[str, Any]] = {}
-        with self._explained(), self._lock:
+        with JOURNAL.explained(self.path), self._lock:
             for some in _parts(inputs):
                 marks = ",".join("?" * len(some))
                 for key, body in self._connection.execute(
@@ -120,7 +106,7 @@ class Journal:
 
     def begun(self, subject: str) -> set[str]:
         """Inputs of rows that were begun and never finished: in flight when a process was killed."""
-        with self._explained(), self._lock:
+        with JOURNAL.explained(self.path), self._lock:
             rows = self._connection.execute(
                 "SELECT inputs FROM rows WHERE subject = ? AND body IS NULL", (subject,)
             )
@@ -172,7 +158,7 @@ class Journal:
 
     def forget(self, subject: str, inputs: Sequence[str]) -> None:
         """Drop rows, finished or begun."""
-        with self._explained(), self._lock:
+        with JOURNAL.explained(self.path), self._lock:
             for some in _parts(inputs):
                 marks = ",".join("?" * len(some))
                 self._connection.execute(
@@ -186,41 +172,13 @@ class Journal:
         puts = [row for change in changes for row in change.puts]
         drops = [row for change in changes for row in change.drops]
         connection = self._connection
-        with self._explained():
+        with JOURNAL.explained(self.path):
             if len(puts) == 2 and not drops:  # the usual case, in a transaction of its own
                 connection.execute(f"{_PUT}, (?, ?, ?, ?)", (*puts[0], *puts[1]))
                 return
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(connection):
                 connection.executemany(_DROP, drops)
                 connection.executemany(_PUT, puts)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    # ------------------------------------------------------------------ errors
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise self._damaged(str(error)) from error
-            if code == sqlite3.SQLITE_FULL:
-                raise DiskFull(f"{str(self.path)!r} could not grow: {error}.") from error
-            raise StateError(
-                f"{str(self.path)!r} cannot be used: {error}.",
-                hint="Check that its folder exists, is writable and is on a local disk.",
-            ) from error
-
-    def _damaged(self, what: str) -> Corrupt:
-        return Corrupt(
-            f"{str(self.path)!r}, which keeps the results of rows, is damaged: {what}.",
-            hint="Remove the file (and its -wal): it is a cache, rows are computed again.",
-        )
 
 
 class _Change:

@@ -7,39 +7,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.errors import Corrupt, DiskFull, HeadraceError, Locked, StateError
-from headrace.ledger.migrations import check, migrate
-
-BUSY_SECONDS = 10.0
-_CODE = 0xFF  # SQLite's extended result codes keep the plain one in the low byte
-
-# What a full disk or a limit on file sizes looks like besides SQLITE_FULL.
-_NO_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-
-
-def explain(error: sqlite3.Error, path: Path) -> HeadraceError:
-    """The Headrace error for what SQLite reported about the ledger at ``path``."""
-    extended = getattr(error, "sqlite_errorcode", None) or 0
-    code = extended & _CODE
-    name = repr(str(path))
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return Corrupt(
-            f"The ledger {name} is damaged: {error}.",
-            hint="Move the file away (keep it with its -wal): the next run begins a new ledger.",
-        )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Locked(f"The ledger {name} was busy for {BUSY_SECONDS:g} seconds: {error}.")
-    if code == sqlite3.SQLITE_FULL or extended in _NO_ROOM:
-        return DiskFull(f"The ledger {name} could not grow: {error}.")
-    return StateError(
-        f"The ledger {name} cannot be used: {error}.",
-        hint="Check that its folder exists, is writable and is on a local disk.",
-    )
+from headrace.database import BUSY_SECONDS, patiently
+from headrace.errors import StateError
+from headrace.ledger.migrations import LEDGER
 
 
 @contextmanager
@@ -48,7 +22,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise explain(error, path) from error
+        raise LEDGER.explain(error, path) from error
     except OSError as error:
         raise StateError(
             f"The ledger {str(path)!r} cannot be used: {error}.",
@@ -72,14 +46,14 @@ def open_for_writing(path: Path, *, durable: bool) -> sqlite3.Connection:
             # connections of this process hold on it (POSIX). -wal and -shm inherit the mode.
             connection.execute("PRAGMA schema_version").fetchone()
             os.chmod(path, 0o600)
-        if check(connection, path) == 0:
+        if LEDGER.check(connection, path) == 0:
             # Before the first page is written, or it has no effect.
-            _patiently(connection, "PRAGMA auto_vacuum = INCREMENTAL")
-        _patiently(connection, "PRAGMA journal_mode = WAL")
+            patiently(connection, "PRAGMA auto_vacuum = INCREMENTAL")
+        patiently(connection, "PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute("PRAGMA journal_size_limit = 16777216")
-        migrate(connection, path)
+        LEDGER.migrate(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -92,9 +66,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         return None
     connection = _connect(path)
     try:
-        version = check(connection, path)
+        version = LEDGER.check(connection, path)
         if version:
-            migrate(connection, path)  # one that an older Headrace wrote is brought up to date
+            LEDGER.migrate(connection, path)  # one that an older Headrace wrote is brought up to date
             connection.execute("PRAGMA query_only = ON")
             return connection
     except BaseException:
@@ -107,17 +81,3 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
 def _connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     uri = path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw")
     return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-
-
-def _patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Run a statement for which SQLite does not wait for other processes by itself."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except sqlite3.OperationalError as error:
-            code = (getattr(error, "sqlite_errorcode", None) or 0) & _CODE
-            if code != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-        time.sleep(0.02)

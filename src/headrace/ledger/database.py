@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from headrace.database import transaction
 from headrace.errors import InputError, NotFound
 from headrace.ledger import feedback as votes
 from headrace.ledger import queries, retention, traffic
@@ -24,7 +25,6 @@ from headrace.ledger.feedback import By, FeedbackCount
 from headrace.ledger.records import TraceRow, settled, unpack
 from headrace.ledger.retention import Forgotten
 from headrace.ledger.traffic import Traffic, Vote
-from headrace.ledger.transaction import transaction
 from headrace.ledger.writer import Writer
 from headrace.settings import LedgerSettings
 from headrace.tracing import new_id

@@ -18,9 +18,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.database import transaction
 from headrace.ledger.content import without_content
 from headrace.ledger.records import to_row, trace_from_json, trace_to_json, unpack
-from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
 from headrace.types import Trace
 

@@ -32,12 +32,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headrace.database import transaction
 from headrace.errors import Corrupt, HeadraceError, NewerVersion
 from headrace.ledger import figures, retention
-from headrace.ledger.connection import explain, open_for_writing
+from headrace.ledger.connection import open_for_writing
 from headrace.ledger.content import without_content
+from headrace.ledger.migrations import LEDGER
 from headrace.ledger.records import COLUMNS, row_and_data, with_settled
-from headrace.ledger.transaction import transaction
 from headrace.settings import LedgerSettings
 from headrace.types import Trace
 
@@ -213,7 +214,7 @@ class Writer:
             self.problem = ""
             return True
         except (HeadraceError, sqlite3.Error, OSError) as error:
-            told = explain(error, self.path) if isinstance(error, sqlite3.Error) else error
+            told = LEDGER.explain(error, self.path) if isinstance(error, sqlite3.Error) else error
             forbidden = is_forbidden(error)
         self._let_go()
         ends = self._give_up_at
@@ -298,7 +299,7 @@ class Writer:
         try:
             retention.prune(self._opened[0], self._settings, self._clock())
         except sqlite3.Error as error:
-            self._report(str(explain(error, self.path)))
+            self._report(str(LEDGER.explain(error, self.path)))
 
     def _report(self, problem: str) -> None:
         if problem != self.problem:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from headrace.database import transaction
 from headrace.errors import InputError, NotFound
 from headrace.protocols import Clock
-from headrace.releases import schema
 from headrace.releases.entries import (
     ALIASES,
     SELECT,
@@ -31,6 +31,7 @@ from headrace.releases.entries import (
     require_unmoved,
     split,
 )
+from headrace.releases.schema import REGISTRY, connect
 from headrace.types import Release
 
 FILE = "registry.sqlite"
@@ -57,22 +58,22 @@ class Registry:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        with self._lock, schema.explained(self.path):
+        with self._lock, REGISTRY.explained(self.path):
             if self._sql is None:
-                self._sql = schema.connect(self.path, create=False)
+                self._sql = connect(self.path, create=False)
             if self._sql is None:
                 yield None
                 return
-            with schema.transaction(self._sql, write=False):
+            with transaction(self._sql, write=False):
                 yield self._sql
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, schema.explained(self.path):
+        with self._lock, REGISTRY.explained(self.path):
             if self._sql is None:
-                self._sql = schema.connect(self.path, create=True)
+                self._sql = connect(self.path, create=True)
             assert self._sql is not None
-            with schema.transaction(self._sql):
+            with transaction(self._sql):
                 yield self._sql
 
     # ------------------------------------------------------------------ reading

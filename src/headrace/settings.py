@@ -134,6 +134,50 @@ class ReleaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardSettings:
+    """``[guards]``: what keeps strangers' text from giving orders, each with a way to switch it off.
+
+    ``fences``: marks round foreign text, clauses about it, the order repeated behind it. ``injection``:
+    what happens to orders found in passages and tool results (``strip, flag, off``). ``questions``: to
+    questions and tasks that are attacks (``refuse, flag, off``). ``leakage``: to answers that repeat
+    the instructions or a secret (``withhold, flag, off``). ``policy`` is a rule file, from the project's
+    root. ``max_input``: the longest text an application takes, in code points; 0 is no limit.
+    """
+
+    fences: bool = True
+    injection: str = "strip"
+    questions: str = "refuse"
+    leakage: str = "withhold"
+    policy: str = ""
+    max_input: int = 0
+
+
+GUARD_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "injection": ("strip", "flag", "off"),
+    "questions": ("refuse", "flag", "off"),
+    "leakage": ("withhold", "flag", "off"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """``[audit]``: what people have to say about an application, and what its figures must show.
+
+    ``thresholds`` maps the id of a line to its limit (``[audit.thresholds]``); a line without one is
+    not assessed. ``risks`` maps a risk of the register to ``owner`` and, where no check is ours,
+    ``check`` and ``threshold`` in words. ``inputs`` are values for parameters besides the question.
+    """
+
+    owner: str = ""
+    contact: str = ""
+    intended_use: str = ""
+    forbidden_use: str = ""
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    risks: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MlflowSettings:
     """``[mlflow]``: the tracking server that releases and promotions are shown to; "" is none.
 
@@ -162,6 +206,8 @@ class Settings:
     serve: ServeSettings = field(default_factory=ServeSettings)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
+    guards: GuardSettings = field(default_factory=GuardSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
     @property
     def state(self) -> Path:
@@ -271,7 +317,7 @@ def _read(root: Path, path: Path | None) -> Settings:
             raise SettingsError(
                 f"{path} is not valid TOML: {error}", hint="Correct that line; nothing was read."
             ) from error
-    known = ("project", "app", "kb", "embedder", "models", "network", "ledger", "serve", "release", "mlflow")
+    known = tuple("project app kb embedder models network ledger serve release mlflow guards audit".split())
     _refuse_unknown(data, known, where=str(path))
     models = dict(data.get("models", {}))
     default = models.pop("default", "")
@@ -318,7 +364,37 @@ def _read(root: Path, path: Path | None) -> Settings:
         serve=_section(ServeSettings, data.get("serve", {}), f"{path} [serve]"),
         release=_release(data.get("release", {}), f"{path} [release]"),
         mlflow=_section(MlflowSettings, data.get("mlflow", {}), f"{path} [mlflow]"),
+        guards=_guards(data.get("guards", {}), f"{path} [guards]"),
+        audit=_audit(data.get("audit", {}), f"{path} [audit]"),
     )
+
+
+def _guards(table: Any, where: str) -> GuardSettings:
+    found = _section(GuardSettings, table, where)
+    for key, choices in GUARD_CHOICES.items():
+        if getattr(found, key) not in choices:
+            raise SettingsError(
+                f"{where} {key} = {getattr(found, key)!r} is not known.", hint=f"Use {', '.join(choices)}."
+            )
+    if found.max_input < 0:
+        raise SettingsError(f"{where} max_input = {found.max_input} is below 0.", hint="0 is no limit.")
+    return found
+
+
+def _audit(table: Any, where: str) -> AuditSettings:
+    found = _section(AuditSettings, table, where)
+    for name, value in found.thresholds.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SettingsError(
+                f"{where[:-1]}.thresholds] {name} = {value!r} is no number.", hint="Write for example 0.1."
+            )
+    for name, risk in found.risks.items():
+        if not isinstance(risk, Mapping):
+            raise SettingsError(
+                f"{where[:-1]}.risks] {name} = {risk!r} is no table.", hint=f"Write [audit.risks.{name}]."
+            )
+        _refuse_unknown(risk, ("owner", "check", "threshold"), f"{where[:-1]}.risks.{name}]")
+    return found
 
 
 def _release(table: Any, where: str) -> ReleaseSettings:

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.ingest import headings
 from headrace.ingest.encoding import decode, decode_with_name
-from headrace.ingest.matter import front_matter, header_fields
+from headrace.matter import front_matter, header_fields
 from headrace.types import Document, Section
 
 __all__ = ["decode", "read_code", "read_markdown", "read_rst", "read_text"]

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from headrace.errors import ReadError
 from headrace.ingest.encoding import clean, stream
-from headrace.ingest.matter import scalar
+from headrace.matter import scalar
 from headrace.types import Document, Section
 
 TEXT = (

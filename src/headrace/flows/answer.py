@@ -6,9 +6,10 @@ they are used, so that touching this name costs nothing. It searches nothing: th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headrace import request, tracing
 from headrace.errors import InputError
@@ -18,6 +19,7 @@ from headrace.types import Answer, Decoding, Finding, Message, Passage, Passages
 if TYPE_CHECKING:
     from headrace.protocols import Embedder, Model
 
+Strategy = Literal["stuff", "map_reduce", "refine", "map_rerank"]
 LONGEST_QUESTION = 32_768  # code points, for a model; what fits its window is counted in tokens
 
 
@@ -26,6 +28,7 @@ def answer(
     passages: Passages | Sequence[Passage],
     model: ModelHandle | Model | None = None,
     *,
+    strategy: Strategy = "stuff",
     embedder: Embedder | None = None,
     decoding: Decoding | None = None,
     history: Sequence[Message] = (),
@@ -35,6 +38,10 @@ def answer(
     """Answer from the passages, citing them, or abstain and say what was looked for.
 
     Without an available ``model`` the answer quotes (see :func:`headrace.flows.quote.quote`).
+    ``strategy`` is how a model reads many passages: ``stuff`` (all in one call; those that do not
+    fit into its window are left out and listed), ``map_reduce`` (a note from each, side by side,
+    and one call that combines them), ``refine`` (one after the other, each may better the answer)
+    or ``map_rerank`` (an answer and its certainty from each, the surest wins; ``confidence`` is it).
     ``embedder`` scores sentences; None takes the project's, where there is one. ``history`` are
     earlier turns for the model. ``threshold`` is the confidence (0 to 1) below which quoting
     abstains; None takes the fitted one, 0 never abstains. The text is streamed to whoever listens
@@ -42,6 +49,10 @@ def answer(
     step of it).
     Raises InputError for a question that is empty or too long, or for passages that are not.
     """
+    if strategy not in get_args(Strategy):
+        raise InputError(
+            f"strategy={strategy!r} is not known.", hint=f"Use one of: {', '.join(get_args(Strategy))}."
+        )
     from headrace.flows import quote as quoting
 
     items = quoting.check_passages(passages)
@@ -55,21 +66,11 @@ def answer(
                 question, passages, embedder=embedder or _default_embedder(), threshold=threshold
             )
             if opened is not None:
-                given = replace(
-                    given,
-                    findings=(
-                        *given.findings,
-                        Finding(
-                            guard="passages",
-                            message=f"{opened.name} was not asked: no passage is relevant enough.",
-                            severity="note",
-                        ),
-                    ),
-                )
+                given = _noted(given, f"{opened.name} was not asked: no passage is relevant enough.")
+            elif strategy != "stuff":
+                given = _noted(given, f"There is no model that could answer by {strategy}: this is a quote.")
         else:
-            from headrace.flows.write import write
-
-            given = write(
+            given = _written(strategy)(
                 question,
                 items,
                 opened,
@@ -83,6 +84,22 @@ def answer(
         for finding in given.findings:
             tracing.note("findings", finding)
     return given
+
+
+def _noted(given: Answer, message: str) -> Answer:
+    return replace(
+        given, findings=(*given.findings, Finding(guard="passages", message=message, severity="note"))
+    )
+
+
+def _written(strategy: str) -> Callable[..., Answer]:
+    if strategy == "stuff":
+        from headrace.flows.write import write
+
+        return write
+    from headrace.flows.combine import combine
+
+    return partial(combine, strategy=strategy)
 
 
 def _open(model: Any) -> Model | None:

@@ -6,7 +6,7 @@ passage that supports them best. It is given an opened model and passages; it lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,10 @@ from headrace import request, tracing
 from headrace.flows import evidence
 from headrace.flows import quote as quoting
 from headrace.guards import citations as guard
-from headrace.prompts.context import REFUSAL, build_prompt
+from headrace.prompts.clauses import REFUSAL
+from headrace.prompts.context import build_prompt
 from headrace.protocols import Embedder, Model
-from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage
+from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage, Prompt
 
 # The share of what is said, by the rarity of its words, that a sentence must hold to be its place
 # without being embedded.
@@ -64,27 +65,45 @@ def write(
         return replace(
             quoted, findings=(*quoted.findings, Finding(guard="window", message=why)), dropped=dropped
         )
-    completion = _complete(model, prompt.messages, decoding, shown)
+    completion = complete(model, prompt.messages, decoding, shown=shown)
     request.checkpoint()
-    findings = list(_about(completion, prompt.canary))
+    return read(question, items, completion, prompt, by=model.name, embedder=embedder, dropped=dropped)
+
+
+def read(
+    question: str,
+    items: Sequence[Passage],
+    completion: Completion,
+    prompt: Prompt,
+    *,
+    by: str,
+    embedder: Embedder | Callable[[], Embedder | None],
+    allowed: Collection[int] | None = None,
+    dropped: tuple[str, ...] = (),
+) -> Answer:
+    """What a model wrote, checked: a refusal is an abstention, each ``[n]`` has its place.
+
+    ``by`` is the model's name. ``allowed``: the numbers that may be cited; None takes those of the prompt.
+    """
+    findings = list(about(completion, prompt.canary))
     if guard.is_refusal(completion.text, REFUSAL):
         return Answer(
             text=completion.text.strip() or REFUSAL,
             abstained=True,
-            answered_by=model.name,
+            answered_by=by,
             findings=tuple(findings),
             dropped=dropped,
             usage=completion.usage,
         )
     with tracing.span("citations", kind="guard") as span:
-        checked = guard.check(completion.text, frozenset(prompt.kept))
+        checked = guard.check(completion.text, frozenset(prompt.kept if allowed is None else allowed))
         findings += checked.findings
         span.set(numbers=list(checked.numbers), findings=len(checked.findings))
         cited = tuple(_support(n, items[n - 1], question, checked, embedder) for n in checked.numbers)
     return Answer(
         text=checked.text,
         citations=cited,
-        answered_by=model.name,
+        answered_by=by,
         findings=tuple(findings),
         dropped=dropped,
         usage=completion.usage,
@@ -95,7 +114,7 @@ def _scorer(embedder: Embedder | Callable[[], Embedder | None]) -> Embedder | No
     return embedder if isinstance(embedder, Embedder) else embedder()
 
 
-def _complete(model: Model, messages: Sequence[Message], decoding: Decoding, shown: bool) -> Completion:
+def complete(model: Model, messages: Sequence[Message], decoding: Decoding, *, shown: bool) -> Completion:
     """The whole completion; its pieces go to whoever listens as they come."""
     beams = decoding.num_beams > 1  # which text wins is known at the end: nothing to stream
     if not shown or beams or request.current().listener is None:
@@ -110,7 +129,8 @@ def _complete(model: Model, messages: Sequence[Message], decoding: Decoding, sho
         stream.close()
 
 
-def _about(completion: Completion, canary: str) -> Iterator[Finding]:
+def about(completion: Completion, canary: str) -> Iterator[Finding]:
+    """What is to be said about a completion as such: cut off, or giving its instructions away."""
     if completion.finish == "length":
         yield Finding(
             guard="length",

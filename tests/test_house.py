@@ -27,7 +27,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ("types", "protocols", "errors", "settings", "network", "extras", "plugins", "tracing", "text"), 0
     ),
-    **dict.fromkeys(("request", "storage", "database", "matter"), 0),
+    **dict.fromkeys(("request", "storage", "database", "matter", "schema"), 0),
     **dict.fromkeys(
         ("ingest", "models", "search", "prompts", "guards", "measure", "draw", "ledger", "releases", "tools"),
         1,

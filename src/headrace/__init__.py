@@ -21,6 +21,8 @@ _HOME = {
     **dict.fromkeys(("context",), "headrace.request"),
     **dict.fromkeys(("fingerprint",), "headrace.flows.fingerprint"),
     **dict.fromkeys(("KnowledgeBase", "model"), "headrace.resources.handles"),
+    **dict.fromkeys(("structured",), "headrace.models.structured"),
+    **dict.fromkeys(("Template",), "headrace.prompts.template"),
     **dict.fromkeys(("metric",), "headrace.measure.metrics"),
     **dict.fromkeys(("evaluate",), "headrace.evaluation.evaluate"),
     **dict.fromkeys(("compare",), "headrace.evaluation.compare"),
@@ -79,9 +81,11 @@ if TYPE_CHECKING:
     from headrace.flows.tool import Tool as Tool
     from headrace.flows.tool import tool as tool
     from headrace.measure.metrics import metric as metric
+    from headrace.models.structured import structured as structured
     from headrace.ops.release import release as release
     from headrace.ops.rollout import promote as promote
     from headrace.ops.rollout import rollback as rollback
+    from headrace.prompts.template import Template as Template
     from headrace.request import context as context
     from headrace.resources.handles import KnowledgeBase as KnowledgeBase
     from headrace.resources.handles import model as model

@@ -15,12 +15,14 @@ HeadraceError
 │   ├── NewerVersion          a file of a newer Headrace                  exit 2   HTTP 500
 │   ├── Unavailable           a handle that nothing stands behind         exit 2   HTTP 503
 │   ├── OverBudget            a limit of money, tokens or calls is used up exit 2  HTTP 429
+│   ├── Refused               a gate says no, and says which            exit 3   HTTP 409
 │   ├── ToolError             a tool cannot do what it was asked          exit 2   HTTP 422
 │   └── Sealed                a release does not hold this resource       exit 2   HTTP 409
 ├── ModelError                the model or its server                     exit 5   HTTP 502
 │   ├── ModelRefused          wrong key, model or address                 exit 5   HTTP 502
 │   ├── ModelBusy             429 or 503, retries used up                 exit 5   HTTP 503
-│   └── ModelTimeout          no answer in time                           exit 5   HTTP 504
+│   ├── ModelTimeout          no answer in time                           exit 5   HTTP 504
+│   └── InvalidOutput         no value of the form that was asked for     exit 5   HTTP 502
 ├── ReadError                 a file that cannot be read                  exit 4   HTTP 422
 └── StateError                the state on disk, or the machine           exit 1   HTTP 500
     ├── Corrupt               a file is damaged                           exit 1   HTTP 500
@@ -149,6 +151,13 @@ class OverBudget(UserError):
     status = 429
 
 
+class Refused(UserError):
+    """A gate says no: a licence, a threshold that was set."""
+
+    exit_code = 3
+    status = 409
+
+
 class ToolError(UserError):
     """A tool cannot do what it was asked: not arithmetic, not allowed, or it failed."""
 
@@ -182,6 +191,28 @@ class ModelTimeout(ModelError):
     """The model did not answer in time."""
 
     status = 504
+
+
+class InvalidOutput(ModelError):
+    """The model wrote no value that fits, in as many attempts as it was given.
+
+    ``attempts`` counts the calls, ``text`` is what it wrote last and ``problems`` says what is wrong
+    with that.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        attempts: int = 0,
+        text: str = "",
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.attempts = attempts
+        self.text = text
+        self.problems = problems
 
 
 class ReadError(HeadraceError):

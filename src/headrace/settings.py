@@ -124,12 +124,14 @@ class ReleaseSettings:
 
     ``include`` lists globs from the project's root. ``environment`` is ``exact`` (Python and all
     distributions must be those of the release) or ``any``. ``confidence`` is what all gates keep
-    together.
+    together. ``licence`` is what the licences of its local models must allow: ``commercial`` (those
+    that forbid it are refused), ``permissive``, ``any``, or identifiers: "apache-2.0,mit".
     """
 
     include: tuple[str, ...] = ()
     environment: str = "exact"
     confidence: float = 0.95
+    licence: str = "commercial"
     gates: tuple[GateSettings, ...] = ()
 
 

@@ -12,7 +12,7 @@ from headrace.extras import need
 from headrace.settings import Policy
 
 FOR_WHAT = "Running a language model on this machine"
-_WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model")
+_WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "README.md")
 
 
 def check_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ from headrace.flows import sources
 from headrace.flows.app import App
 from headrace.flows.fingerprint import distributions, fingerprint, never_packed
 from headrace.flows.load import load
-from headrace.ops import mlflow
+from headrace.ops import licences, mlflow
 from headrace.protocols import Progress
 from headrace.releases import manifest as manifests
 from headrace.releases.bundle import Bundles, Stored, held, listing, stored_of
@@ -92,7 +92,11 @@ def release(app: App | str | Path, *, why: str = "", progress: Progress | None =
         "files": listing(files),
         "resources": resources,
         "knowledge": {item.key: item.about for item in frozen},
-        "models": {key: _assurance(found) for key, found in resources.items() if key.startswith("model:")},
+        "models": {
+            key: {**_assurance(found), **_licence(handles[key])}
+            for key, found in resources.items()
+            if key.startswith("model:")
+        },
         "reproducible": not following,
         "notes": [f"{key} follows its newest version: not reproducible" for key in following],
     }
@@ -179,6 +183,12 @@ def _assurance(identity: Mapping[str, Any]) -> dict[str, Any]:
     if identity.get("unavailable"):
         return {"assurance": "none"}
     return {"assurance": "claimed" if identity.get("claimed") else "hashed"}
+
+
+def _licence(handle: Handle) -> dict[str, str]:
+    """What the README of a local model states; nothing for a model elsewhere."""
+    found = licences.stated(handle)
+    return {} if found is None else {"licence": found}
 
 
 # --------------------------------------------------------------------------- files

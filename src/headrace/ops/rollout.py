@@ -209,12 +209,15 @@ def _chosen(
 
 def _judged(release: Release, registry: Registry, live: Live, project: Path) -> list[GateResult]:
     settings = load(project).release
-    if not settings.gates:
+    local = any("licence" in about for about in release.manifest["models"].values())
+    if not settings.gates and not local:
         return []
     from headrace.ops import gates as judging  # numpy comes with it, and a rollback is in a hurry
+    from headrace.ops import licences
 
     running = registry.release(live.production) if live.production is not None else None
-    return judging.judge(settings, release, reports=build.reports(project), live=running)
+    measured = judging.judge(settings, release, reports=build.reports(project), live=running)
+    return [*measured, *licences.gate(release, settings.licence)]
 
 
 def _tested(release: Release, registry: Registry, project: Path) -> None:

@@ -7,7 +7,6 @@ failure, never a value that does not fit. The decoding itself is not constrained
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from headrace import request, tracing
 from headrace.errors import InputError, InvalidOutput
 from headrace.models.jsonlike import candidates
+from headrace.schema.asking import asking
 from headrace.schema.check import check
 from headrace.schema.example import example as example_of
 from headrace.schema.values import problems
@@ -143,12 +143,7 @@ class Form:
     @cached_property
     def instruction(self) -> str:
         """What a prompt has to say: the schema and a worked example."""
-        return (
-            "Reply with one JSON value and nothing else: no explanation and no code fence. It must satisfy "
-            f"this JSON schema:\n{json.dumps(self.schema, ensure_ascii=False)}\n\n"
-            "An example of the form; its values are invented:\n"
-            f"{json.dumps(self.example, ensure_ascii=False)}"
-        )
+        return asking(self.schema, self.example)
 
     def asked(self, messages: Sequence[Message]) -> list[Message]:
         """The messages with the instruction at their end, where it is followed best."""

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from headrace.errors import InputError
+
 # Marks by which chat formats begin a turn: ChatML, Llama 2 and 3, Mistral, Gemma, Phi, DeepSeek.
 _CONTROL = re.compile(
     r"<\|[\w./-]{1,40}\|>|<｜[^｜>]{1,40}｜>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]"
@@ -54,10 +56,40 @@ def make_fence(texts: Iterable[str], *, label: str = "passages", rng: random.Ran
             return Fence(token, label)
 
 
+DELIMITERS = ("###", '"""', "```", "~~~", "=====", "-----")
+
+
+def choose_delimiter(texts: Iterable[str], *, rng: random.Random | None = None) -> str:
+    """The first of the usual delimiters that occurs in none of the texts; where all do, a random one.
+
+    The choice depends on the texts, so the same prompt is the same text again; and whoever writes
+    one into the data only moves the choice to the next.
+    """
+    known = list(texts)
+    for delimiter in DELIMITERS:
+        if not any(delimiter in text for text in known):
+            return delimiter
+    return f"== {make_fence(known, rng=rng).token} =="
+
+
+def without(text: str, delimiter: str) -> str:
+    """The text with every copy of a delimiter broken up, so that it stands nowhere within."""
+    if len(delimiter) < 2:
+        raise InputError(f"The delimiter {delimiter!r} is too short.", hint="Use one like '###'.")
+    while delimiter in text:  # what is broken up may form another copy: "####" holds two of "###"
+        text = text.replace(delimiter, delimiter[0] + _JOINER + delimiter[1:])
+    return text
+
+
+def without_turns(text: str) -> str:
+    """Foreign text without marks that a chat format takes for the beginning or end of a turn."""
+    return _CONTROL.sub(lambda match: match.group()[0] + _JOINER + match.group()[1:], text)
+
+
 def neutralise(text: str) -> str:
     """Foreign text without marks that a model could take for the end of a turn, of the data or of
     a passage: an invisible joiner breaks them up. Offsets into the result mean nothing."""
-    text = _CONTROL.sub(lambda match: match.group()[0] + _JOINER + match.group()[1:], text)
+    text = without_turns(text)
     text = _FENCE.sub(f"<{_JOINER}<", text)
     return _NUMBER.sub(rf"\1[{_JOINER}\2]", text)
 

@@ -1,7 +1,8 @@
 """A prompt template: messages with named gaps, and a hash of what it says.
 
 ``{name}`` is a gap, ``{{`` and ``}}`` are braces. There is no logic in a template and a value is
-never looked into: a passage that contains ``{question}`` stays what it is.
+never looked into: a passage that contains ``{question}`` stays what it is. Templates of four parts
+are in ``fourpart.py``, files of both kinds in ``file.py``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any
 
-from headrace.errors import InputError, NotFound
+from headrace.errors import InputError
 from headrace.types import Message, Role, digest
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_SECTION = re.compile(r"^\[(\w+)\][ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -61,66 +61,62 @@ class Template:
         return cls(parts, name, None if declared is None else tuple(declared))
 
     @classmethod
-    def parse(cls, text: str, *, name: str = "") -> Template:
-        """A template from a file's text: a line ``[system]``, ``[user]`` or ``[assistant]`` begins a
-        message; a text without any such line is one user message."""
-        marks = list(_SECTION.finditer(text))
-        if not marks:
-            return cls((Part("user", text.strip()),), name)
-        if text[: marks[0].start()].strip():
-            raise InputError(
-                f"The template {name!r} has text before its first part {marks[0].group()!r}.",
-                hint="Begin the file with [system] or [user].",
-            )
-        parts = []
-        for mark, end in zip(marks, [*(m.start() for m in marks[1:]), len(text)], strict=True):
-            role = mark.group(1)
-            if role not in get_args(Role):
-                raise InputError(
-                    f"The template {name!r} has a part [{role}], which is no role.",
-                    hint=f"Use one of: {', '.join(get_args(Role))}.",
-                )
-            parts.append(Part(cast(Role, role), text[mark.end() : end].strip()))
-        return cls(tuple(parts), name)
+    def parse(cls, text: str, *, name: str = "", folder: Path | None = None) -> Template:
+        """A template from a file's text (``file.py`` says what may stand in it)."""
+        from headrace.prompts import file  # a template that is written in code needs none of it
+
+        return file.parse(text, name=name, folder=folder)
 
     @classmethod
-    def read(cls, path: Path) -> Template:
-        """The template in a file; its name is the file's, without suffix."""
-        try:
-            return cls.parse(path.read_text(encoding="utf-8"), name=path.stem)
-        except FileNotFoundError as error:
-            raise NotFound(f"There is no template {str(path)!r}.", hint="Check the path.") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{str(path)!r} is not UTF-8: {error}.", hint="Save it as UTF-8.") from error
+    def read(cls, path: str | Path) -> Template:
+        """The template in a file; its name is the file's, without suffix, unless the file says another."""
+        from headrace.prompts import file
+
+        return file.read(Path(path))
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Names of the gaps, in order of first appearance."""
-        names: dict[str, None] = {}
-        for part in self.parts:
-            for match in _TOKEN.finditer(part.text):
-                if match.group() in ("{{", "}}"):
-                    continue
-                found = match.group(1)
-                if found is None or not _NAME.match(found):
-                    line = part.text.count("\n", 0, match.start()) + 1
-                    raise InputError(
-                        f"The template {self.name!r} has {match.group()!r} in line {line} of its "
-                        f"{part.role} part, which is no variable.",
-                        hint="Write {name} for a variable, and {{ or }} for a brace.",
-                    )
-                names[found] = None
-        return tuple(names)
+        found = (gap for part in self.parts for gap in gaps(part.text, part.role, self.name))
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 of roles and texts; the name does not count."""
         return digest([[part.role, part.text] for part in self.parts])
 
+    @property
+    def version(self) -> str:
+        """The hash, short: how people name this wording."""
+        return self.hash[:12]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What traces, fingerprints and releases keep of it."""
+        return {"prompt": self.name, "hash": self.hash}
+
+    def dump(self) -> str:
+        """The template as text for people and for ``diff``."""
+        return "\n\n".join(f"[{part.role}]\n{part.text}" for part in self.parts) + "\n"
+
+    def diff(self, other: Template) -> str:
+        """What changes from this template to another, as a unified diff; "" where they say the same."""
+        if self.hash == other.hash:
+            return ""
+        return "\n".join(
+            difflib.unified_diff(
+                self.dump().splitlines(),
+                other.dump().splitlines(),
+                f"{self.name} {self.version}",
+                f"{other.name} {other.version}",
+                lineterm="",
+            )
+        )
+
     def render(self, **values: str) -> tuple[Message, ...]:
         """The messages with all gaps filled. A missing or an extra variable is an error."""
         self.check(values)
-        return tuple(Message(part.role, _fill(part.text, values)) for part in self.parts)
+        return tuple(Message(part.role, fill(part.text, values)) for part in self.parts)
 
     def check(self, values: Mapping[str, str]) -> None:
         """Raise InputError naming what is missing, unknown or not a text."""
@@ -142,10 +138,39 @@ class Template:
                 raise InputError(f"The variable {name!r} is {value!r}, not a text.", hint="Give a str.")
 
 
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    def put(match: re.Match[str]) -> str:
+def gaps(text: str, part: str = "", name: str = "") -> tuple[str, ...]:
+    """The variables in a text, each once. InputError for a brace that is none, with its line."""
+    names: dict[str, None] = {}
+    for match in _TOKEN.finditer(text):
         if match.group() in ("{{", "}}"):
-            return match.group()[0]
-        return values[match.group(1)]
+            continue
+        found = match.group(1)
+        if found is None or not _NAME.match(found):
+            line = text.count("\n", 0, match.start()) + 1
+            raise InputError(
+                f"The template {name!r} has {match.group()!r} in line {line} of its "
+                f"{part} part, which is no variable.",
+                hint="Write {name} for a variable, and {{ or }} for a brace.",
+            )
+        names[found] = None
+    return tuple(names)
 
-    return _TOKEN.sub(put, text)
+
+def fill(text: str, values: Mapping[str, str], *, alone: bool = False) -> str:
+    """The text with its gaps filled, each value as it is; ``alone``: on lines of its own."""
+    made: list[str] = []
+    at = 0
+    for match in _TOKEN.finditer(text):
+        made.append(text[at : match.start()])
+        at = match.end()
+        if match.group() in ("{{", "}}"):
+            made.append(match.group()[0])
+        elif not alone:
+            made.append(values[match.group(1)])
+        else:
+            before = "".join(made).rstrip(" \t")
+            rest = text[at:].lstrip(" \t")
+            at = len(text) - len(rest)
+            made = [before, "\n" if before and before[-1] != "\n" else "", values[match.group(1)]]
+            made.append("\n" if rest and rest[0] != "\n" else "")
+    return "".join([*made, text[at:]])

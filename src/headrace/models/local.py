@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import InputError, ModelRefused, SettingsError
 from headrace.extras import need
+from headrace.models import chat
 from headrace.models.batching import Dispatcher, Job
 from headrace.models.cost import Prices
 from headrace.models.decoding import Encoded, Next, Read, Stages, Written
@@ -187,28 +188,10 @@ class LocalModel:
     def prompt(self, messages: Sequence[Message]) -> str:
         """The text that the model reads: by the tokenizer's chat template where it has one, else
         the messages one after the other."""
-        if not self._tokenizer.chat_template:
-            turns = [m for m in messages if m.role != "system"]
-            if len(turns) <= 1:
-                return "\n\n".join(message.content for message in messages)
-            lines = [m.content if m.role == "system" else f"{m.role.title()}: {m.content}" for m in messages]
-            return "\n\n".join([*lines, "Assistant:"])
-        refused = need("jinja2", extra="local", for_what="A chat template").TemplateError
-        turns_of = [{"role": m.role, "content": m.content} for m in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(turns_of, tokenize=False, add_generation_prompt=True)
-        except refused as error:
-            raise InputError(
-                f"The chat template of {self.name!r} refuses these messages: {error}",
-                hint="Roles must alternate between user and assistant; some templates take no system "
-                "message: put it into the first user message.",
-            ) from error
-        return str(text)
+        return chat.text_of(self._tokenizer, messages, name=self.name)
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
-        templated = bool(self._tokenizer.chat_template)  # a template writes its own special tokens
-        encoded = self._tokenizer(self.prompt(messages), add_special_tokens=not templated)
-        ids = [int(token) for token in encoded["input_ids"]]
+        ids = chat.ids_of(self._tokenizer, messages, name=self.name)
         if not ids or not any(message.content.strip() for message in messages):
             raise InputError(
                 f"The prompt for {self.name!r} is empty.", hint="Give at least one word to go on from."

@@ -43,7 +43,9 @@ _KEYS: Mapping[str, tuple[type, ...]] = {
     "canary": (bool,),
     "delimiter": (str,),
     "max_characters": (int,),
+    "allow": (list,),
 }
+_FOR_ALL = ("name", "description", "variables", "models", "decoding", "allow")
 _TYPES = {
     bool: "true or false",
     str: "a text",
@@ -55,18 +57,38 @@ _TYPES = {
 
 def read(path: Path) -> Template:
     """The template in a file. NotFound, or InputError with the file and, where there is one, the line."""
+    return parse(text_of(path), name=path.stem, folder=path.parent, place=str(path))
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file of a prompt."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFound(f"There is no template {str(path)!r}.", hint="Check the path.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{str(path)!r} is not UTF-8: {error}.", hint="Save it as UTF-8.") from error
-    return parse(text, name=path.stem, folder=path.parent, place=str(path))
 
 
 def parse(text: str, *, name: str = "", folder: Path | None = None, place: str = "") -> Template:
     """A template from a file's text. ``folder`` is where a schema's path starts, ``place`` for messages."""
-    return _File(text, name, folder, place or name or "the prompt").template()
+    return opened(text, name=name, folder=folder, place=place).template
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A file with what only people and the linter need: its front matter, and where its parts begin."""
+
+    template: Template
+    meta: Mapping[str, Any]
+    sections: tuple[Section, ...]
+
+
+def opened(text: str, *, name: str = "", folder: Path | None = None, place: str = "") -> Opened:
+    """The template in a file's text, and its parts with their lines."""
+    found = _File(text, name, folder, place or name or "the prompt")
+    template = found.template()
+    return Opened(template=template, meta=found.meta, sections=tuple(found.sections()))
 
 
 @dataclass(frozen=True)
@@ -215,7 +237,7 @@ class _File:
         for section in sections:
             if section.key:
                 self.fail(section.line, "only parts may be given for one family.", "Write [instruction@t5].")
-        useless = [key for key in self.meta if key not in ("name", "description", "variables", "models")]
+        useless = [key for key in self.meta if key not in _FOR_ALL]
         if useless:
             self.fail(
                 self._line_of(useless[0]),
@@ -228,13 +250,19 @@ class _File:
     def _four(self, sections: list[Section], declared: tuple[str, ...] | None) -> FourPart:
         texts: dict[str, str] = {}
         overrides: dict[str, dict[str, str]] = {}
-        known = {
-            gap
-            for part in sections
-            if part.name != "example"
-            for gap in gaps(part.text, part.name, self.name)
-        }
+        used = {part: gaps(part.text, part.name, self.name) for part in sections if part.name != "example"}
+        known = {gap for names in used.values() for gap in names}
         shots = [self._shot(section, known) for section in sections if section.name == "example"]
+        data = [
+            n for part in used if part.name in ("context", "question") and not part.key for n in used[part]
+        ]
+        for shot, section in zip(shots, (s for s in sections if s.name == "example"), strict=True):
+            if missing := [name for name in data if name not in shot.values]:
+                self.fail(
+                    section.line,
+                    f"this example lacks {missing[0]!r}.",
+                    f"Give it: {', '.join(dict.fromkeys(data))}.",
+                )
         for section in sections:
             if section.name == "example":
                 continue

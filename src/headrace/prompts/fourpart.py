@@ -104,6 +104,11 @@ class FourPart(Template):
                     f"An example of the template {self.name!r} gives {unknown[0]!r}, which is no variable.",
                     hint=f"Its variables are: {', '.join(self.variables) or 'none'}.",
                 )
+            if missing := [n for n in gaps(f"{self.context} {self.question}") if n not in shot.values]:
+                raise InputError(
+                    f"An example of the template {self.name!r} lacks {missing[0]!r}.",
+                    hint="Give each variable of context and question a value.",
+                )
         if self.schema is not None:
             check(self.schema)
         if self.options.max_characters is not None and self.options.max_characters < 1:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from headrace import request, tracing
 from headrace.errors import Cancelled, HeadraceError, InputError, OverBudget, ToolError
-from headrace.flows import react
+from headrace.flows import guarding, react
 from headrace.flows.tool import Tool, observation, tools_of
 from headrace.models.cost import Prices, prompt_tokens
 from headrace.protocols import Model
@@ -35,6 +35,7 @@ Ending = Literal[
     "cancelled",
 ]
 MOST_IN_A_ROW = 3  # turns that cannot be read, failures of one tool, the same call with the same input
+LIFTED = 100
 LEFT_OUT = "Observation: [left out: there is no room for it any more]"
 
 
@@ -174,7 +175,13 @@ class _Run:
 
     def __init__(self, agent: Agent, model: Model, prices: Prices, task: str) -> None:
         self.agent, self.model, self.prices = agent, model, prices
-        self.messages = [Message("system", agent.system), Message("user", task)]
+        self.bare = not guarding.fenced()
+        system = agent.system.removesuffix(react.DATA).rstrip() if self.bare else agent.system
+        self.messages = [Message("system", system), Message("user", task)]
+        self.task = task
+        # Only an audit lifts the budgets, to see what they hold back.
+        self.most_steps = agent.max_steps if guarding.limited() else LIFTED
+        self.most_in_a_row = MOST_IN_A_ROW if guarding.limited() else LIFTED
         self.seen: list[int] = []  # where the observations stand, oldest first
         self.steps: list[Step] = []
         self.usage = Usage()
@@ -185,9 +192,10 @@ class _Run:
 
     def go(self) -> Running:
         try:
-            for number in range(1, self.agent.max_steps + 1):
+            self._check_task()
+            for number in range(1, self.most_steps + 1):
                 yield from self._step(number)
-            raise _Stop("out_of_steps", f"No answer after {self.agent.max_steps} steps.")
+            raise _Stop("out_of_steps", f"No answer after {self.most_steps} steps.")
         except _Stop as stop:
             answered = stop.outcome == "answered"
             last = Step(
@@ -215,6 +223,7 @@ class _Run:
         self.messages.append(Message("assistant", completion.text[: react.LONGEST]))
         step = Step(number=number, kind="malformed", thought=turn.thought, usage=completion.usage)
         if turn.kind == "answer":
+            self._check_answer(turn.written)
             raise _Stop("answered", turn.written)
         if turn.kind == "give up":
             raise _Stop("gave_up", turn.written or "The model gave up and did not say why.")
@@ -243,15 +252,31 @@ class _Run:
             step = replace(step, seconds=time.monotonic() - clock)
         self.steps.append(step)
         yield step
-        if self.unreadable >= MOST_IN_A_ROW:
+        if self.unreadable >= self.most_in_a_row:
             raise _Stop("gave_up", f"The model wrote {self.unreadable} turns in a row that cannot be read.")
-        if self.failures >= MOST_IN_A_ROW:
+        if self.failures >= self.most_in_a_row:
             raise _Stop(
                 "tool_failed", f"{self.last_failed} failed {self.failures} times in a row: {step.error}"
             )
-        if self.repeated > MOST_IN_A_ROW:
+        if self.repeated > self.most_in_a_row:
             raise _Stop("gave_up", f"The model called {step.tool!r} with the same input again and again.")
         return AgentResult(answer=None, outcome="gave_up", steps=(), usage=self.usage, seconds=0.0)
+
+    # ------------------------------------------------------------------ guards
+
+    def _check_task(self) -> None:
+        found = guarding.question(self.task, "task")
+        for finding in found:
+            tracing.note("findings", finding)
+        if guarding.blocked(found):
+            raise _Stop("gave_up", f"{guarding.REFUSED} {found[0].message}")
+
+    def _check_answer(self, text: str) -> None:
+        found = guarding.said(text, prompt=self.agent.system)
+        for finding in found:
+            tracing.note("findings", finding)
+        if guarding.blocked(found):
+            raise _Stop("gave_up", f"{guarding.WITHHELD} {found[0].message}")
 
     # ------------------------------------------------------------------ the model
 
@@ -295,7 +320,10 @@ class _Run:
     def _affordable(self) -> Decoding:
         """The settings of the next call, its answer as short as the budget asks; old observations leave
         where the model's window is too small."""
-        decoding = replace(self.agent.decoding, stop=(*self.agent.decoding.stop, *react.STOP))
+        usual = self.agent.decoding
+        if not guarding.limited():
+            usual = replace(usual, max_new_tokens=guarding.UNLIMITED)
+        decoding = replace(usual, stop=(*usual.stop, *react.STOP))
         window = self.model.window
         needed = prompt_tokens(self.messages, self.model.count)
         if window is not None:
@@ -338,7 +366,7 @@ class _Run:
         call = (tool.name, json.dumps(to_json(arguments), sort_keys=True))
         self.repeated = self.repeated + 1 if call == self.last_call else 1
         self.last_call = call
-        if self.repeated >= MOST_IN_A_ROW:
+        if self.repeated >= self.most_in_a_row:
             return tool, arguments, "You have done exactly this before. Do something else, or give up."
         return tool, arguments, None
 

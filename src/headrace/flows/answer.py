@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from headrace import request, tracing
 from headrace.errors import InputError
+from headrace.flows import guarding
 from headrace.resources.handles import ModelHandle
 from headrace.types import Answer, Decoding, Finding, Message, Passage, Passages
 
@@ -58,10 +59,14 @@ def answer(
     items = quoting.check_passages(passages)
     shown = _is_visible() if visible is None else visible
     opened = _open(model)
-    quoting.check_question(question, quoting.LONGEST_QUESTION if opened is None else LONGEST_QUESTION)
+    longest = quoting.LONGEST_QUESTION if opened is None else LONGEST_QUESTION
+    quoting.check_question(question, longest if guarding.limited() else 100 * longest)
     request.checkpoint()
+    found = guarding.question(question) if opened is not None else []
     with tracing.span("answer", passages=len(items)) as span:
-        if opened is None or not items:
+        if guarding.blocked(found):
+            given = Answer(text=guarding.REFUSED, abstained=True, answered_by="guards")
+        elif opened is None or not items:
             given = quoting.quote(
                 question, passages, embedder=embedder or _default_embedder(), threshold=threshold
             )
@@ -70,15 +75,19 @@ def answer(
             elif strategy != "stuff":
                 given = _noted(given, f"There is no model that could answer by {strategy}: this is a quote.")
         else:
+            clean, orders = guarding.passages(items)
+            found += orders
             given = _written(strategy)(
                 question,
-                items,
+                clean,
                 opened,
                 embedder=embedder or _default_embedder,
                 decoding=decoding or _decoding(opened),
                 history=history,
                 shown=shown,
             )
+        if found:
+            given = replace(given, findings=(*found, *given.findings))
         span.set(answered_by=given.answered_by, abstained=given.abstained, citations=len(given.citations))
         tracing.note("answered_by", given.answered_by)
         for finding in given.findings:
@@ -119,7 +128,7 @@ def _open(model: Any) -> Model | None:
 
 def _decoding(model: Model) -> Decoding:
     """The usual settings; a small window keeps at least three quarters for the prompt."""
-    usual = Decoding()
+    usual = Decoding() if guarding.limited() else Decoding(max_new_tokens=guarding.UNLIMITED)
     if model.window is None:
         return usual
     return replace(usual, max_new_tokens=max(1, min(usual.max_new_tokens, model.window // 4)))

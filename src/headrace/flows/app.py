@@ -23,8 +23,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 from headrace import request, tracing
 from headrace.errors import HeadraceError, UserError
 from headrace.flows import fingerprint as fingerprints
+from headrace.flows import guarding, waiting
 from headrace.flows import run as rows
-from headrace.flows import waiting
 from headrace.flows.signature import Signature
 from headrace.resources import bindings, build
 from headrace.resources.bindings import Bindings
@@ -245,9 +245,11 @@ class App:
         return subject, record
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
-        if not inspect.iscoroutinefunction(self.function):
-            return self.function(**arguments)
-        return waiting.run_coroutine(self.function(**arguments))
+        def call() -> Any:
+            given = self.function(**arguments)
+            return waiting.run_coroutine(given) if inspect.iscoroutinefunction(self.function) else given
+
+        return guarding.around(self.signature, arguments, call)
 
     # ------------------------------------------------------------------ many, streamed, awaited
 

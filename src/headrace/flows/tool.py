@@ -19,7 +19,7 @@ from typing import Any
 
 from headrace import request, tracing
 from headrace.errors import Cancelled, HeadraceError, InputError, ToolError, UserError
-from headrace.flows import waiting
+from headrace.flows import guarding, waiting
 from headrace.flows.signature import Signature
 from headrace.text import shorten
 from headrace.types import Answer, to_json
@@ -132,6 +132,7 @@ class Tool:
         request.checkpoint()
         with tracing.span(self.name, kind="tool") as span:
             span.set(arguments=to_json(arguments))
+            guarding.tool(self.name, arguments)
             return self._within(arguments, limit)
 
     def _within(self, arguments: Mapping[str, Any], limit: float | None) -> Any:
@@ -173,6 +174,8 @@ class Tool:
         raise ToolError(f"{self.name} failed: {shorten(message, 500)}", hint=hint) from value
 
     def _call(self, arguments: Mapping[str, Any]) -> Any:
+        if (played := guarding.stand_in()) is not None:
+            return played(self.name, arguments)
         if self._asynchronous:
             return waiting.run_coroutine(self.function(**arguments))
         return self.function(**arguments)

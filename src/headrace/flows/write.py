@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from headrace import request, tracing
-from headrace.flows import evidence
+from headrace.flows import evidence, guarding
 from headrace.flows import quote as quoting
 from headrace.guards import citations as guard
 from headrace.prompts.clauses import REFUSAL
-from headrace.prompts.context import build_prompt
+from headrace.prompts.context import ANSWER, BARE, build_prompt
 from headrace.protocols import Embedder, Model
 from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage, Prompt
 
@@ -40,9 +40,12 @@ def write(
     ``embedder``, or what gives one, is needed only where something is cited. ``shown``: the text
     goes to whoever listens to the run while it is written.
     """
+    fenced = guarding.fenced()
     prompt = build_prompt(
         question,
         items,
+        template=ANSWER if fenced else BARE,
+        fenced=fenced,
         count=model.count,
         window=model.window,
         reserve=decoding.max_new_tokens,
@@ -85,7 +88,17 @@ def read(
 
     ``by`` is the model's name. ``allowed``: the numbers that may be cited; None takes those of the prompt.
     """
-    findings = list(about(completion, prompt.canary))
+    leaks = guarding.said(completion.text, canary=prompt.canary, prompt=prompt.messages[0].content)
+    findings = [*about(completion), *leaks]
+    if guarding.blocked(leaks):
+        return Answer(
+            text=guarding.WITHHELD,
+            abstained=True,
+            answered_by=by,
+            findings=tuple(findings),
+            dropped=dropped,
+            usage=completion.usage,
+        )
     if guard.is_refusal(completion.text, REFUSAL):
         return Answer(
             text=completion.text.strip() or REFUSAL,
@@ -129,7 +142,7 @@ def complete(model: Model, messages: Sequence[Message], decoding: Decoding, *, s
         stream.close()
 
 
-def about(completion: Completion, canary: str) -> Iterator[Finding]:
+def about(completion: Completion, canary: str = "") -> Iterator[Finding]:
     """What is to be said about a completion as such: cut off, or giving its instructions away."""
     if completion.finish == "length":
         yield Finding(

@@ -45,6 +45,15 @@ not need.
     declared=("open", "close", "canary", "passages", "question"),
 )
 
+# The same task without marks, clauses, sandwich and canary.
+BARE = Template.of(
+    system="You answer questions from numbered passages. End every sentence with the number of the passage "
+    f"that says so, like [1]. If the passages do not answer the question, reply: {REFUSAL}",
+    user="Passages:\n\n{passages}\n\nQuestion: {question}",
+    name="bare answer",
+    declared=("passages", "question"),
+)
+
 
 def build_prompt(
     question: str,
@@ -57,6 +66,7 @@ def build_prompt(
     history: Sequence[Message] = (),
     rng: random.Random | None = None,
     overhead: int = MESSAGE_OVERHEAD,
+    fenced: bool = True,
 ) -> Prompt:
     """The messages to send, best passages first, within ``window - reserve`` tokens.
 
@@ -65,7 +75,8 @@ def build_prompt(
     answer, ``overhead`` the tokens that a chat format adds to each message. ``template`` uses
     ``{question}`` and ``{passages}``, and may use ``{open}``, ``{close}`` and ``{canary}``.
     ``history`` stands between the system part and the rest. ``rng`` makes fence and canary; None
-    draws them from the operating system.
+    draws them from the operating system. ``fenced`` False puts passages in bare, as an undefended
+    prompt would: only for measuring what the marks are worth.
 
     A passage that does not fit is left out whole and later, shorter ones may still go in. Raises
     InputError, with the numbers, where question, history and template alone are too long.
@@ -83,7 +94,7 @@ def build_prompt(
                 f"The template {template.name!r} has no variable {name!r}.",
                 hint="A template for answers needs {question} and {passages}.",
             )
-    drawing = _Drawing(question, passages, template, history, count, overhead, rng)
+    drawing = _Drawing(question, passages, template, history, count, overhead, rng, fenced)
     room = None if window is None else window - reserve
     messages, tokens = drawing.draw(())
     if room is not None and tokens > room:
@@ -128,13 +139,16 @@ class _Drawing:
         count: Callable[[str], int],
         overhead: int,
         rng: random.Random | None,
+        fenced: bool,
     ) -> None:
+        self.fenced = fenced
         self.question = question
         self.template = template
         self.history = tuple(history)
         self.count = count
         self.overhead = overhead
-        self.blocks = [_block(number, passage) for number, passage in enumerate(passages, start=1)]
+        clean = neutralise if fenced else str
+        self.blocks = [_block(number, passage, clean) for number, passage in enumerate(passages, start=1)]
         texts = [question, *self.blocks, *(m.content for m in history), *(p.text for p in template.parts)]
         self.fence: Fence = make_fence(texts, rng=rng)
         self.canary = make_canary(rng=rng) if "canary" in template.variables else ""
@@ -144,7 +158,7 @@ class _Drawing:
         inside = "\n\n".join(self.blocks[number - 1] for number in numbers) or "(none)"
         values: Mapping[str, str] = {
             "question": self.question,
-            "passages": self.fence.around(inside),
+            "passages": self.fence.around(inside) if self.fenced else inside,
             "open": self.fence.open,
             "close": self.fence.close,
             "canary": self.canary,
@@ -158,10 +172,10 @@ class _Drawing:
         return messages, tokens
 
 
-def _block(number: int, passage: Passage) -> str:
+def _block(number: int, passage: Passage, clean: Callable[[str], str]) -> str:
     """A passage with the line that names it. What stands in it is foreign and made harmless."""
     place = " > ".join(part for part in (passage.document, passage.heading) if part)
-    return f"[{number}] {' '.join(neutralise(place).split())}\n{neutralise(passage.text.strip())}"
+    return f"[{number}] {' '.join(clean(place).split())}\n{clean(passage.text.strip())}"
 
 
 def seeded(*parts: str) -> random.Random:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ PEERS: dict[str, tuple[str, ...]] = {
     "haystack_chroma": ("haystack-ai", "chroma-haystack", "sentence-transformers-haystack"),
     "llamaindex": ("llama-index-core", "llama-index-embeddings-huggingface"),
 }
+#: What others use for other jobs than search: not in the loops over PEERS.
+LEARNERS: dict[str, tuple[str, ...]] = {"setfit": ("setfit", "sentence-transformers")}
 TITLES = {
     "headrace": "Headrace",
     "txtai": "txtai",
@@ -51,6 +54,7 @@ _SHOWN = (
     *("txtai", "faiss-cpu", "langchain-core", "langchain-chroma", "langchain-huggingface", "chromadb"),
     *("haystack-ai", "chroma-haystack", "sentence-transformers-haystack", "llama-index-core"),
     *("llama-index-embeddings-huggingface", "sentence-transformers", "transformers", "torch", "numpy"),
+    "setfit",
 )
 # A first import compiles; a user's second does not, and neither does what is measured here.
 _LEFT_OUT = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "HEADRACE_PRECISION", "HEADRACE_EMBEDDER")
@@ -61,10 +65,14 @@ def interpreter(peer: str) -> Path:
     return VENVS / peer / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def _packages(peer: str) -> tuple[str, ...]:
+    return PEERS[peer] if peer in PEERS else LEARNERS[peer]
+
+
 def install(peer: str) -> str:
     """Make the environment where it is not complete; "" or why it cannot be made."""
     done = VENVS / f"{peer}.json"
-    if done.is_file() and json.loads(done.read_text())["packages"] == list(PEERS[peer]):
+    if done.is_file() and json.loads(done.read_text())["packages"] == list(_packages(peer)):
         return ""
     folder = VENVS / peer
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +80,7 @@ def install(peer: str) -> str:
     python = str(interpreter(peer))
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     rest = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
-    steps = ([python, "-m", "pip", "install", "-q", TORCH], [*rest, "-q", TORCH, *PEERS[peer]])
+    steps = ([python, "-m", "pip", "install", "-q", TORCH], [*rest, "-q", TORCH, *_packages(peer)])
     began = time.monotonic()
     for command in steps:
         print(f"{peer}: {' '.join(command[-6:])}", file=sys.stderr)
@@ -88,7 +96,7 @@ def install(peer: str) -> str:
         found.pop(tool, None)
     size = sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir())
     about = {
-        "packages": list(PEERS[peer]),
+        "packages": list(_packages(peer)),
         "distributions": len(found),
         "megabytes": round(size / 1e6),
         "install_seconds": round(time.monotonic() - began),
@@ -98,13 +106,13 @@ def install(peer: str) -> str:
     return ""
 
 
-def about() -> dict[str, Any]:
+def about(names: Iterable[str] = PEERS) -> dict[str, Any]:
     """What is installed of each peer, or why it is not."""
     VENVS.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     with (VENVS / "lock").open("w") as lock:  # two benchmarks must not install into one environment
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for peer in PEERS:
+        for peer in names:
             problem = install(peer)
             found[peer] = (
                 {"not_installed": problem} if problem else json.loads((VENVS / f"{peer}.json").read_text())

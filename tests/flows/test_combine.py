@@ -261,6 +261,21 @@ def test_each_call_is_a_step_of_the_trace(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ALL)
+def test_a_step_that_gives_the_canary_away_goes_no_further(strategy: str) -> None:
+    def reply(messages: Sequence[Message]) -> str:
+        (canary,) = re.findall(r"The word (\S+) and these rules are private", messages[0].content)
+        evil = "tide" in messages[1].content and "1871" not in messages[1].content
+        return f"The word is {canary}." if evil else "It was built in 1871 [2].\nCertainty: 60"
+
+    model = ScriptedModel(reply)
+    answer = hr.answer(QUESTION, passages()[:2], model=model, strategy=strategy)  # type: ignore[arg-type]
+    assert "1871" in answer.text
+    assert "The word" not in answer.text
+    assert not any("The word is" in sent(model, call) for call in range(len(model.calls)))
+    assert any("Passage [1]" in f.message for f in answer.findings)
+
+
+@pytest.mark.parametrize("strategy", ALL)
 def test_a_budget_and_a_failing_server_end_it(strategy: str) -> None:
     model = ScriptedModel("In 1871 [1].", prices=Prices(input=1.0, output=1.0))
     with pytest.raises(OverBudget):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace import request, tracing
+from headrace.flows import guarding
 from headrace.flows import quote as quoting
 from headrace.flows import run as rows
 from headrace.flows.write import about, complete, read
@@ -106,13 +107,13 @@ def _map_reduce(asked: _Asked) -> Answer:
     notes, too_long = _side_by_side(asked, prompts, short, "note")
     if not notes:
         return _nothing_fits(asked, too_long)
+    spent = _spent(notes.values())
+    notes, findings = _checked(notes, prompts)
     telling = {
         n: guard.without_references(made.text)
         for n, made in notes.items()
         if not guard.is_refusal(made.text, REFUSAL)
     }
-    spent = _spent(notes.values())
-    findings = _said(notes, prompts)
     if not telling:
         return _refused(asked, findings, too_long, spent)
     numbered = [(n, replace(asked.items[n - 1], text=note)) for n, note in telling.items() if note]
@@ -138,7 +139,7 @@ def _note_length(asked: _Asked) -> Decoding:
 
 def _refine(asked: _Asked) -> Answer:
     """One call after the other: the answer so far and the next passage give the next answer."""
-    so_far, spent = "", Usage()
+    so_far, spent, findings = "", Usage(), list[Finding]()
     too_long: list[int] = []
     seen: list[int] = []
     last: tuple[Completion, Prompt] | None = None
@@ -152,15 +153,19 @@ def _refine(asked: _Asked) -> Answer:
         with tracing.span("refine", kind="step", passage=n):
             made = complete(asked.model, prompt.messages, asked.decoding, shown=False)
         spent += made.usage
+        kept, noticed = _checked({n: made}, {n: prompt})
+        if not kept:
+            findings += noticed
+            continue
         if guard.is_refusal(made.text, REFUSAL) and last is not None and so_far:
             continue  # this passage adds nothing; what was found before stays
         last = (made, prompt)
         so_far = "" if guard.is_refusal(made.text, REFUSAL) else made.text.strip()
     if last is None:
-        return _nothing_fits(asked, too_long)
+        return _refused(asked, findings, too_long, spent) if seen else _nothing_fits(asked, too_long)
     made, prompt = last
     made = replace(made, usage=Usage())  # it is counted with the others
-    return _finished(asked, made, prompt, too_long, (), spent, allowed=seen)
+    return _finished(asked, made, prompt, too_long, findings, spent, allowed=seen)
 
 
 # ------------------------------------------------------------------ map_rerank
@@ -193,7 +198,8 @@ def _map_rerank(asked: _Asked) -> Answer:
     written, too_long = _side_by_side(asked, prompts, asked.decoding, "rate")
     if not written:
         return _nothing_fits(asked, too_long)
-    spent, findings = _spent(written.values()), _said(written, prompts)
+    spent = _spent(written.values())
+    written, findings = _checked(written, prompts)
     rated = {n: certainty(made.text) for n, made in written.items()}
     answering = {n: pair for n, pair in rated.items() if pair[0] and not guard.is_refusal(pair[0], REFUSAL)}
     if not answering:
@@ -233,12 +239,24 @@ def _side_by_side(
     return made, [n for n in prompts if n not in made]
 
 
-def _said(made: Mapping[int, Completion], prompts: Mapping[int, Prompt]) -> list[Finding]:
-    return [
-        replace(finding, message=f"Passage [{n}]: {finding.message}")
-        for n, completion in made.items()
-        for finding in about(completion, prompts[n].canary)
-    ]
+def _checked(
+    made: Mapping[int, Completion], prompts: Mapping[int, Prompt]
+) -> tuple[dict[int, Completion], list[Finding]]:
+    """The completions that may be used further, and what was noticed: one that gives away what is
+    private goes no further."""
+    kept: dict[int, Completion] = {}
+    findings: list[Finding] = []
+    for n, completion in made.items():
+        leaks = _leaks(completion, prompts[n])
+        noticed = [*about(completion), *(replace(leak, severity="warning") for leak in leaks)]
+        findings += [replace(found, message=f"Passage [{n}]: {found.message}") for found in noticed]
+        if not guarding.blocked(leaks):
+            kept[n] = completion
+    return kept, findings
+
+
+def _leaks(completion: Completion, prompt: Prompt) -> list[Finding]:
+    return guarding.said(completion.text, canary=prompt.canary, prompt=prompt.messages[0].content)
 
 
 def _spent(made: Any) -> Usage:

@@ -27,6 +27,7 @@ Examples:
   headrace decode ./my-model "Lily" --grid seed=1,2,3 temperature=1
   headrace decode local:./my-model "Lily" --grid num_beams=1,10 --json
   headrace decode ./my-model "Once upon a" --next 5
+  headrace decode ./bert "The mill stands by the [MASK]." --fill 5
 
 \b
 Settings: temperature, top_k, top_p, num_beams, min_new_tokens,
@@ -42,6 +43,7 @@ max_new_tokens, seed."""
 @click.option(
     "--next", "top", type=int, metavar="N", help="Show the N likeliest next tokens instead of a text."
 )
+@click.option("--fill", type=int, metavar="N", help="The N likeliest tokens of each [MASK] (a masked model).")
 @click.option("--max-new-tokens", type=int, default=40, show_default=True, help="Longest text, in tokens.")
 @click.option("--max-length", type=int, help="Cut the prompt to so many tokens; says how many were dropped.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes what is drawn.")
@@ -54,6 +56,7 @@ def decode(
     first: tuple[str, ...],
     open_up: bool,
     top: int | None,
+    fill: int | None,
     max_new_tokens: int,
     max_length: int | None,
     seed: int,
@@ -76,6 +79,14 @@ def decode(
             "--stages shows one generation, and the grid has several.",
             hint="Give one value for each setting, or leave --stages out.",
         )
+    if fill is not None:
+        if values or open_up or top is not None or max_length is not None:
+            raise InputError(
+                "--fill shows what could stand in a gap, and nothing is decoded.",
+                hint="Leave --grid, --stages, --next and --max-length out.",
+            )
+        _show_gaps(model, prompt, fill, as_json)
+        return
     base = Decoding(max_new_tokens=max_new_tokens, seed=seed, stop=stop)
     opened = _open(model)
     if top is not None:
@@ -178,6 +189,26 @@ def _show_next(model: Model, prompt: str, top: int, as_json: bool) -> None:
     click.echo(
         f"\n{len(found)} tokens hold {sum(each.probability for each in found):.1%} of the probability."
     )
+
+
+def _show_gaps(model: str, prompt: str, top: int, as_json: bool) -> None:
+    from headrace.cli.models import places
+    from headrace.models.masked import MaskedModel
+    from headrace.models.places import named
+    from headrace.types import to_json
+
+    opened = MaskedModel(named(model, places=places()))
+    gaps = opened.fill(prompt, top)
+    if as_json:
+        print_json({"model": opened.name, "prompt": prompt, "gaps": to_json(gaps)})
+        return
+    for gap in gaps:
+        before = prompt[max(0, gap.start - 30) : gap.start].lstrip()
+        click.echo(f"…{before}{prompt[gap.start : gap.end]}")
+        rows = [[f"{each.probability:.4f}", each.id, each.token] for each in gap.candidates]
+        click.echo(table(["probability", "id", "token"], rows, right=(0, 1)))
+        held = sum(each.probability for each in gap.candidates)
+        click.echo(f"{len(rows)} tokens hold {held:.1%} of the probability.\n")
 
 
 def _logprob(value: float | None) -> str:

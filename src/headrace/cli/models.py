@@ -131,13 +131,13 @@ def _searched(folders: tuple[Path, ...], wanted: Any, hub: bool | None) -> Choic
     for folder in folders:
         if not folder.expanduser().is_dir():
             raise NotFound(f"There is no folder {str(folder)!r}.", hint="Name one that holds models.")
-    candidates = list(finding.local([folder.expanduser() for folder in folders] or _places()))
+    candidates = list(finding.local([folder.expanduser() for folder in folders] or places()))
     if hub or (hub is None and settings.network == "open"):
         candidates += finding.hub(wanted, policy=settings.network)
     return finding.choose(candidates, wanted)
 
 
-def _places() -> list[Path]:
+def places() -> list[Path]:
     """Where models of this project lie: its folder, and the folder per user."""
     from headrace.settings import find_root, home
 
@@ -187,7 +187,7 @@ def card(model: str, hashes: bool, as_json: bool) -> None:
     from headrace.models import card as cards
     from headrace.models.places import named
 
-    found = cards.whole(cards.card(named(model, places=_places()), hashed=hashes))
+    found = cards.whole(cards.card(named(model, places=places()), hashed=hashes))
     if as_json:
         print_json(found)
         return

@@ -1,4 +1,7 @@
-"""tokens: how a text is cut into characters, words and the sub-words of a tokenizer."""
+"""tokens: how a text is cut into characters, words and the sub-words of a tokenizer.
+
+What is learned from many texts (terms, vectors of words, a map) is in ``words.py``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import click
 from headrace.cli.console import json_option, print_json, wrapped
 
 if TYPE_CHECKING:
-    from headrace.models.subwords import Subwords
+    from headrace.models.subwords import Cut, Subwords
 
 _SHOWN = 10  # merges on the screen
 
@@ -21,23 +24,38 @@ Examples:
   headrace tokens "How many days of leave do I get?"
   headrace tokens "Unbelievable!" --model ./my-model --price 0.15
   headrace tokens "The quikc fox" --train notes.txt --vocabulary 500
-  headrace tokens "Unbelievable!" --json"""
+  headrace tokens "Unbelievable!" --picture tokens.svg
+  headrace tokens --terms docs/
+  headrace tokens --near river --train notes.txt
+  headrace tokens --map docs/ --picture map.svg
+
+\b
+A file of texts has one a line, or is jsonl with text and label; of a folder,
+each file is one text, and its folder is the label."""
 )
-@click.argument("text")
+@click.argument("text", required=False)
 @click.option(
     "--model", default="", metavar="MODEL", help="A folder or tokenizer.json.  [default: the embedder]"
 )
-@click.option("--train", type=click.Path(path_type=Path), help="Train byte-pair encoding on this text file.")
+@click.option("--train", type=click.Path(path_type=Path), help="Learn from this: sub-words, or --near.")
 @click.option("--vocabulary", type=int, default=1000, show_default=True, help="Pieces to learn with --train.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the trained tokenizer.json here.")
+@click.option("--terms", type=click.Path(path_type=Path), help="Top TF-IDF terms of these texts.")
+@click.option("--near", multiple=True, metavar="WORD", help="Words near WORD, as learned from --train.")
+@click.option("--map", "mapped", type=click.Path(path_type=Path), help="Texts in a plane, by embedding.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Write an SVG: of the tokens, or of --map.")
 @click.option("--price", type=float, help="US dollars per million tokens: shows the cost of the text.")
 @json_option
 def tokens(
-    text: str,
+    text: str | None,
     model: str,
     train: Path | None,
     vocabulary: int,
     save: Path | None,
+    terms: Path | None,
+    near: tuple[str, ...],
+    mapped: Path | None,
+    picture: Path | None,
     price: float | None,
     as_json: bool,
 ) -> None:
@@ -45,12 +63,30 @@ def tokens(
 
     Says which scheme the model uses (BPE, WordPiece, Unigram). With --train, sub-words are learned
     from a file, and what of the text that file does not know is shown for each way of cutting.
+
+    Without a text: the terms that tell texts apart, words that are near each other in a corpus, or a
+    picture of texts in two dimensions.
     """
     from headrace.errors import InputError
     from headrace.models.cost import Prices
     from headrace.models.subwords import Subwords, out_of_vocabulary
     from headrace.types import to_json
 
+    if terms or near or mapped:
+        if text is not None or save or model or (terms is not None) + bool(near) + (mapped is not None) > 1:
+            raise InputError(
+                "--terms, --near and --map each look at many texts, and take no TEXT, --model or --save.",
+                hint="Give one of the three.",
+            )
+        from headrace.cli import words
+
+        if terms is not None:
+            words.show_terms(terms, as_json)
+        elif mapped is not None:
+            words.show_map(mapped, picture, as_json)
+        else:
+            words.show_near(near, train, as_json)
+        return
     if not text:
         raise InputError("The text is empty.", hint="Give at least one character.")
     if (model and train) or (save and not train):
@@ -82,6 +118,8 @@ def tokens(
         "merges": [list(pair) for pair in cutter.merges[:50]] if train else [],
         "outside": to_json(outside),
     }
+    if picture:
+        _draw(picture, cut, cutter)
     if as_json:
         print_json(found)
         return
@@ -106,6 +144,16 @@ def tokens(
             f"not in the file: {outside.words:.0%} of words, {outside.characters:.0%} of characters, "
             f"{outside.subwords:.0%} of sub-words"
         )
+
+
+def _draw(path: Path, cut: Cut, cutter: Subwords) -> None:
+    from headrace.draw.svg import standalone
+    from headrace.draw.tokens import tokens_svg
+
+    pieces = [(cut.text[piece.start : piece.end] or piece.token, piece.id) for piece in cut.pieces]
+    title = f"{len(pieces)} sub-words of {cutter.name} ({cutter.scheme})"
+    drawn = tokens_svg(pieces, title=title, described=f"The text cut into {len(pieces)} sub-words.")
+    path.write_text(standalone(drawn), encoding="utf-8")
 
 
 def _open(model: str) -> Subwords:

@@ -21,6 +21,7 @@ _HOME = {
     **dict.fromkeys(("context",), "headrace.request"),
     **dict.fromkeys(("fingerprint",), "headrace.flows.fingerprint"),
     **dict.fromkeys(("KnowledgeBase", "model"), "headrace.resources.handles"),
+    **dict.fromkeys(("prompt",), "headrace.resources.prompt"),
     **dict.fromkeys(("structured",), "headrace.models.structured"),
     **dict.fromkeys(("Template",), "headrace.prompts.template"),
     **dict.fromkeys(("metric",), "headrace.measure.metrics"),
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from headrace.request import context as context
     from headrace.resources.handles import KnowledgeBase as KnowledgeBase
     from headrace.resources.handles import model as model
+    from headrace.resources.prompt import prompt as prompt
     from headrace.types import Answer as Answer
     from headrace.types import Chunk as Chunk
     from headrace.types import Citation as Citation

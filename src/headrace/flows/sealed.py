@@ -28,6 +28,7 @@ from headrace.flows.app import App
 from headrace.flows.fingerprint import distributions
 from headrace.resources import bindings, build
 from headrace.resources.handles import Handle, KnowledgeBase, ModelHandle
+from headrace.resources.prompt import PromptHandle
 from headrace.settings import load as load_settings
 from headrace.types import Release
 
@@ -178,6 +179,8 @@ def _handle_of(key: str, folder: Path) -> Handle:
     kind, _, name = key.partition(":")
     if kind == "model":
         return ModelHandle(name, root=folder)
+    if kind == "prompt":
+        return PromptHandle(name, root=folder)
     return Handle(kind, name, "", str(folder))
 
 

@@ -378,8 +378,9 @@ class FourPart(Template):
         if question and context:
             text = f"{prefix} question: {question} context: {context}"
         else:
+            data = question or context
             joint = " " if prefix.endswith(":") else ": "
-            text = f"{prefix}{joint if prefix else ''}{question or context}"
+            text = f"{prefix}{joint}{data}" if prefix and data else prefix or data
         return Rendered(messages=(Message("user", text.strip()),), family="t5", version=self.version)
 
 

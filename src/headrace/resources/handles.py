@@ -281,6 +281,10 @@ def revived(kind: str, name: str, specification: str, root: str) -> Handle:
     if kind == "knowledge":
         place = json.loads(specification)
         return KnowledgeBase.at(Path(place["folder"]), name=name, root=Path(root), follow=place["follow"])
+    if kind == "prompt":
+        from headrace.resources.prompt import PromptHandle
+
+        return PromptHandle(name, root=root)
     return ModelHandle(specification, root=root)
 
 

@@ -63,6 +63,8 @@ PLACES: dict[str, set[str]] = {
     "rouge_score": {"measure/overlap.py"},
     "sacrebleu": {"measure/overlap.py"},
     "mlflow": {"ops/mlflow.py"},
+    "pyarrow": {"ops/tables.py", "ops/tables_out.py"},
+    "deltalake": {"ops/tables.py"},
 }
 
 

@@ -133,9 +133,9 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
 
 
 @contextmanager
-def counted(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
+def counted(title: str, *, quiet: bool = False, told: bool = False) -> Iterator[Progress | None]:
     """A bar over things counted, with their rate and the time left, on standard error; None where
-    nobody looks."""
+    nobody looks. ``told``: what the counting says is shown behind the title."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -147,7 +147,7 @@ def counted(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
             return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
     with _bar(title, MofNCompleteColumn(), Rate()) as tell:
-        yield lambda done, total, what: tell(done, total, title)
+        yield lambda done, total, what: tell(done, total, f"{title} {what}" if told else title)
 
 
 @contextmanager

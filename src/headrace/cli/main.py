@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("headrace.cli.serve:serve", "Serve the page and the HTTP interface."),
     "eval": ("headrace.cli.evaluate:evaluate", "Measure an application on examples, with intervals."),
     "compare": ("headrace.cli.evaluate:compare", "Set two variants against each other: a verdict."),
+    "batch": ("headrace.cli.batch:batch", "Run an application over a table; resumable, with limits."),
     "keys": ("headrace.cli.keys:keys", "Make, list and revoke the keys that the server asks for."),
     "monitor": (
         "headrace.cli.monitor:monitor",

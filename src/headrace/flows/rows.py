@@ -238,18 +238,34 @@ class _Work:
 # --------------------------------------------------------------------------- one row
 
 
-def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint, ledger: Ledger) -> dict[str, Any]:
-    """Run the application once and keep what tells a failure of retrieval from one of answering.
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """One application of the function. ``raised`` is what it raised, ``error`` the same as
+    ``code: message``; ``found`` holds the spans, ``started`` is in seconds since the epoch."""
 
-    Plain data: ``output`` and ``kind`` (``answer``, ``data``), ``error`` (None or ``code: message``),
-    ``seconds``, ``usage`` (None where no model was asked), ``passages``, ``outcome`` of the search
-    ("" where none was made), ``steps`` (name, kind, seconds, at, depth, error, attributes) and
-    ``trace_id`` (None where the ledger is off). Raises only what ends the whole run: Cancelled, where
-    the request that it belongs to was cancelled or is out of time.
+    output: Any
+    raised: BaseException | None
+    started: float
+    seconds: float
+    found: tracing.Collector
+
+    @property
+    def error(self) -> str | None:
+        error = self.raised
+        if error is None:
+            return None
+        return f"{error.code if isinstance(error, HeadraceError) else type(error).__name__}: {error}"
+
+
+def apply(app: App, arguments: Mapping[str, Any]) -> Applied:
+    """Run the application once; what it raises is a result.
+
+    Raises only what ends the whole run: Cancelled, where the request that it belongs to was cancelled
+    or is out of time.
     """
     started, clock = time.time(), time.perf_counter()
     output: Any = None
-    problem: str | None = None
+    raised: BaseException | None = None
     found: tracing.Collector | None = None
     try:
         with tracing.collect(app.name) as found:
@@ -259,43 +275,65 @@ def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint, ledger: L
     except BaseException as error:  # noqa: BLE001 - a row that raises is a failed row
         if isinstance(error, Cancelled):
             request.checkpoint()  # raises again where it was the run that was stopped, not this row
-        problem = f"{error.code if isinstance(error, HeadraceError) else type(error).__name__}: {error}"
+        raised = error
     assert found is not None
     seconds = time.perf_counter() - clock
-    if isinstance(output, Answer) and ledger.enabled:
-        output = replace(output, trace_id=found.id)
-    if ledger.enabled:
-        here = request.current()
-        subject, record = app._made_by(found, made)
-        ledger.record(
-            Trace(
-                id=found.id,
-                start=started,
-                seconds=seconds,
-                subject=subject,
-                context={"user": here.user, "session": here.session},
-                inputs=dict(arguments),
-                output=output,
-                error=problem,
-                record=record,
-                spans=tuple(found.spans),
-            )
+    return Applied(output=output, raised=raised, started=started, seconds=seconds, found=found)
+
+
+def keep_trace(
+    app: App, arguments: Mapping[str, Any], made: Fingerprint, ledger: Ledger, done: Applied
+) -> None:
+    """Hand the trace of one application to the ledger."""
+    here = request.current()
+    subject, record = app._made_by(done.found, made)
+    ledger.record(
+        Trace(
+            id=done.found.id,
+            start=done.started,
+            seconds=done.seconds,
+            subject=subject,
+            context={"user": here.user, "session": here.session},
+            inputs=dict(arguments),
+            output=done.output,
+            error=done.error,
+            record=record,
+            spans=tuple(done.found.spans),
         )
+    )
+
+
+def observe(app: App, arguments: Mapping[str, Any], made: Fingerprint, ledger: Ledger) -> dict[str, Any]:
+    """Run the application once and keep what tells a failure of retrieval from one of answering.
+
+    Plain data: ``output`` and ``kind`` (``answer``, ``data``), ``error`` (None or ``code: message``),
+    ``seconds``, ``usage`` (None where no model was asked), ``passages``, ``outcome`` of the search
+    ("" where none was made), ``steps`` (name, kind, seconds, at, depth, error, attributes) and
+    ``trace_id`` (None where the ledger is off). Raises as :func:`apply` does.
+    """
+    done = apply(app, arguments)
+    found, output = done.found, done.output
+    if ledger.enabled:
+        if isinstance(output, Answer):
+            done = replace(done, output=replace(output, trace_id=found.id))
+            output = done.output
+        keep_trace(app, arguments, made, ledger, done)
     searches = [s.attributes for s in found.spans if s.kind == "retrieve"]
     return {
         "kind": "answer" if isinstance(output, Answer) else "data",
         "output": to_json(output),
-        "error": problem,
-        "seconds": seconds,
-        "usage": _usage(found),
+        "error": done.error,
+        "seconds": done.seconds,
+        "usage": used(found),
         "passages": to_json(found.record.get("passages", [])),
         "outcome": str(searches[-1].get("outcome", "")) if searches else "",
-        "steps": _steps(found, started),
+        "steps": _steps(found, done.started),
         "trace_id": found.id if ledger.enabled else None,
     }
 
 
-def _usage(found: tracing.Collector) -> dict[str, Any] | None:
+def used(found: tracing.Collector) -> dict[str, Any] | None:
+    """Tokens and US dollars (None: unknown) of one application; None where no model was asked."""
     calls = [span.attributes for span in found.spans if "output_tokens" in span.attributes]
     if not calls:
         return None

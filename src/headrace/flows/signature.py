@@ -127,10 +127,15 @@ class Signature:
             ) from None
         return {name: getattr(model, name) for name in self.parameters}
 
+    @cached_property
+    def _properties(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.schema().get("properties", {})
+        return found
+
     def from_strings(self, words: Mapping[str, str]) -> dict[str, Any]:
         """Values from the command line or a form: strings, JSON where the type is not a string."""
         inputs: dict[str, Any] = {}
-        properties = self.schema().get("properties", {})
+        properties = self._properties
         for name, word in words.items():
             kind = properties.get(name, {}).get("type")
             if kind in ("array", "object") or "anyOf" in properties.get(name, {}):

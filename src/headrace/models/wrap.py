@@ -279,15 +279,31 @@ class Limits:
     cost: float | None = None
 
 
+class _Used:
+    """What was used, by one model or by several that share a limit."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.calls, self.tokens, self.cost = 0, 0, 0.0
+
+
 class Budgeted(Wrapper):
     """Refuses a call that could go beyond the limits, before it is made.
 
     The most a call can use (its prompt and all of ``max_new_tokens``) is set aside first and put
     right by what it did use, so that calls at the same time cannot overdraw together. A limit of
-    money needs ``prices``. ``spent`` is what has been used.
+    money needs ``prices``. ``spent`` is what has been used; with ``together`` the limits hold for both
+    models at once.
     """
 
-    def __init__(self, inner: Model, limits: Limits, *, prices: Prices | None = None) -> None:
+    def __init__(
+        self,
+        inner: Model,
+        limits: Limits,
+        *,
+        prices: Prices | None = None,
+        together: Budgeted | None = None,
+    ) -> None:
         super().__init__(inner)
         self.limits = limits
         self._prices = prices or Prices()
@@ -296,14 +312,13 @@ class Budgeted(Wrapper):
                 f"A limit of {limits.cost!r} US dollars needs prices; those of {inner.name!r} are unknown.",
                 hint="Set input_price and output_price for this model, or limit tokens.",
             )
-        self._lock = threading.Lock()
-        self._calls, self._tokens, self._cost = 0, 0, 0.0
+        self._used: _Used = _Used() if together is None else together._used
 
     @property
     def spent(self) -> Limits:
         """Calls, tokens and US dollars used so far, with those set aside for running calls."""
-        with self._lock:
-            return Limits(calls=self._calls, tokens=self._tokens, cost=self._cost)
+        with self._used.lock:
+            return Limits(calls=self._used.calls, tokens=self._used.tokens, cost=self._used.cost)
 
     def complete(self, messages: Sequence[Message], decoding: Decoding) -> Completion:
         """The inner model's answer, or OverBudget."""
@@ -326,11 +341,14 @@ class Budgeted(Wrapper):
     ) -> Generator[Callable[[Completion], Completion], None, None]:
         most = estimate(messages, decoding, count=self.count, prices=self._prices)
         tokens, cost = most.input_tokens + most.output_tokens, most.cost or 0.0
-        with self._lock:
-            self._refuse(self._calls, 1, self.limits.calls, "calls")
-            self._refuse(self._tokens, tokens, self.limits.tokens, "tokens")
-            self._refuse(self._cost, cost, self.limits.cost, "US dollars")
-            self._calls, self._tokens, self._cost = self._calls + 1, self._tokens + tokens, self._cost + cost
+        spent = self._used
+        with spent.lock:
+            self._refuse(spent.calls, 1, self.limits.calls, "calls")
+            self._refuse(spent.tokens, tokens, self.limits.tokens, "tokens")
+            self._refuse(spent.cost, cost, self.limits.cost, "US dollars")
+            spent.calls += 1
+            spent.tokens += tokens
+            spent.cost += cost
         used: list[Usage] = []
 
         def settle(completion: Completion) -> Completion:
@@ -342,9 +360,9 @@ class Budgeted(Wrapper):
         finally:
             found = used[0] if used else Usage()
             real = self._prices.cost(found.input_tokens, found.output_tokens) or 0.0
-            with self._lock:
-                self._tokens += found.input_tokens + found.output_tokens - tokens
-                self._cost += real - cost
+            with spent.lock:
+                spent.tokens += found.input_tokens + found.output_tokens - tokens
+                spent.cost += real - cost
 
     def _refuse(self, spent: float, wanted: float, limit: float | None, unit: str) -> None:
         if limit is not None and spent + wanted > limit:

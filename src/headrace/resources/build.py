@@ -24,6 +24,7 @@ from headrace.types import KnowledgeVersion, digest
 if TYPE_CHECKING:
     from headrace.ledger.database import Ledger
     from headrace.ledger.reports import Reports
+    from headrace.models.cost import Prices
     from headrace.protocols import Embedder, Model, Progress, Splitter
     from headrace.releases.bundle import Bundles
     from headrace.releases.registry import Registry
@@ -317,6 +318,20 @@ def _model_of(target: ModelHandle) -> Model:
     root = place.project if place else Path(target.root)
     key = ("model", provider, name, repr(found), str(root), settings.network)
     return pool.get(key, lambda: factory(name, found, policy=settings.network, root=root))  # type: ignore[no-any-return]
+
+
+def prices(handle: ModelHandle) -> Prices | None:
+    """What the model behind a handle costs by the settings; None where none or a ready object is there."""
+    from headrace.models.cost import Prices
+
+    target = bindings.current().target(handle)
+    if isinstance(target, str):
+        target = ModelHandle(target, root=handle.root)
+    if not isinstance(target, ModelHandle):
+        return None
+    settings = load(Path(target.root))
+    named = _model_settings(target, settings)
+    return None if named is None else Prices.of(_here(*named, target, settings)[2])
 
 
 def _here(

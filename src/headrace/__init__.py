@@ -27,6 +27,7 @@ _HOME = {
     **dict.fromkeys(("metric",), "headrace.measure.metrics"),
     **dict.fromkeys(("evaluate",), "headrace.evaluation.evaluate"),
     **dict.fromkeys(("compare",), "headrace.evaluation.compare"),
+    **dict.fromkeys(("compare_prompts",), "headrace.evaluation.prompts"),
     **dict.fromkeys(("HeadraceError",), "headrace.errors"),
     **dict.fromkeys(("release",), "headrace.ops.release"),
     **dict.fromkeys(("promote", "rollback"), "headrace.ops.rollout"),
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from headrace.errors import HeadraceError as HeadraceError
     from headrace.evaluation.compare import compare as compare
     from headrace.evaluation.evaluate import evaluate as evaluate
+    from headrace.evaluation.prompts import compare_prompts as compare_prompts
     from headrace.flows.agent import Agent as Agent
     from headrace.flows.agent import AgentResult as AgentResult
     from headrace.flows.answer import answer as answer

@@ -38,7 +38,9 @@ def test_passages_are_numbered_within_the_fence() -> None:
     inside = user.content.split(opening)[1].split(closing)[0]
     assert inside == "\n[1] leave.md > Leave > Paid\n25 days.\n\n[2] b.md\nNo.\n"
     assert user.content.index(closing) < user.content.index("How many days?")
-    assert user.content.endswith("Question: How many days?")
+    ask, asked = re.findall(r"<<(?:begin|end) question [0-9a-f]{16}>>", system.content)
+    assert user.content.split(ask)[1].split(asked)[0] == "\nQuestion: How many days?\n"
+    assert user.content.endswith(REFUSAL)  # the last word is ours
     assert (prompt.kept, prompt.dropped) == ((1, 2), ())
 
 

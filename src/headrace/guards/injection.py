@@ -58,7 +58,8 @@ _ASIDE = (
     r"(?:freed|released|exempt) from|without following|drop|suspend|cancel)\b"
 )
 _WHOSE = (
-    r"(?:all|any|every|previous|prior|above|earlier|preceding|your|these|those|initial|original|system|safety|"
+    r"(?:all|any|every|previous|prior|above|earlier|preceding|your|these|those|initial|original|system|"
+    r"safety|"
     r"ethical|content|openai['’]?s?|programmed|built-in|usual|typical)"
 )
 _CUES = (
@@ -117,7 +118,8 @@ _CUES = (
     _cue(
         "gives a persona",
         0.4,
-        r"\b(?:you are (?:now|going to|about to|to)|from now on|henceforth|pretend|role[- ]?play|"
+        r"\b(?:you are (?:now|going to|about to|to)|(?:from now on|henceforth),? (?:you|i want|i will|"
+        r"act|answer|respond|reply|pretend|speak|write)|pretend|role[- ]?play|"
         r"imagine (?:that )?you|act (?:as|like)|acting as|behave (?:as|like)|simulat(?:e|ing)|"
         r"stay in character|"
         r"break character|play(?:ing)? the (?:role|part)|respond as|answer as|speak as|"

@@ -50,7 +50,7 @@ PLACES: dict[str, set[str]] = {
     "docx": {"ingest/office.py"},
     "pypdfium2": {"ingest/office.py"},
     "charset_normalizer": {"ingest/encoding.py"},
-    "safetensors": {"models/minilm.py", "models/quantise.py"},  # the weights, and the grids beside them
+    "safetensors": {"models/minilm.py", "models/quantise.py", "tuning/encoder.py"},  # weights, and grids
     "torch": {"models/local.py"},
     "transformers": {"models/local.py"},
     "starlette": set(),  # any file of web/

@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "traces": ("headrace.cli.traces:traces", "List, show and export what was answered, and from what."),
     "models": ("headrace.cli.models:models", "Choose a model: find, read its card, know its licence."),
     "data": ("headrace.cli.data:data", "Pin data sets by revision and hash; check them."),
+    "tune": ("headrace.cli.tune:tune", "Train an embedder or a model of your own, and measure it."),
     "tokens": ("headrace.cli.tokens:tokens", "Cut a text into words, characters and sub-words."),
     "decode": ("headrace.cli.decode:decode", "Try settings of decoding on a prompt; show its stages."),
     "kb": ("headrace.cli.knowledge:kb", "Look after knowledge bases: info, check, prune, list."),

@@ -81,7 +81,7 @@ _SO_FAR = re.compile(r"^Answer so far:\n(.*?)(?=\n\n\[\d+\]|^<<)", re.MULTILINE 
 def scholar(messages: Sequence[Message]) -> str:
     """The sentence that shares most words with the question, cited; certain by how many it shares."""
     rules, text = messages[0].content, messages[-1].content
-    asked = set(content_words(text.rpartition("Question: ")[2]))
+    asked = set(content_words(text.rpartition("Question: ")[2].splitlines()[0]))
     read = [
         (len(asked & set(content_words(passage[a:b]))), f"{' '.join(passage[a:b].split())} [{number}]")
         for number, passage in _PASSAGE.findall(text)

@@ -11,6 +11,7 @@ import pytest
 
 import headrace as hr
 from headrace.errors import InputError, ModelBusy, OverBudget
+from headrace.flows import guarding
 from headrace.flows.combine import certainty
 from headrace.models.cost import Prices
 from headrace.models.scripted import ScriptedModel
@@ -241,7 +242,13 @@ def test_foreign_text_stands_between_marks_and_history_is_sent(strategy: str) ->
         assert "<|im_start|>" not in text
         (token,) = re.findall(r"<<begin passages (\w+)>>", text)
         assert text.count(f"<<end passages {token}>>") == 1
-        assert text.endswith(f"Question: {QUESTION}")
+        assert f"Question: {QUESTION}\n<<end question" in text
+        assert text.endswith(f"or reply: {REFUSAL}"), "the last word is ours"
+    bare = ScriptedModel("In 1871 [1].\nCertainty: 50")
+    with guarding.use(guarding.off(Path.cwd())):
+        hr.answer(QUESTION, passages(), model=bare, strategy=strategy)  # type: ignore[arg-type]
+    assert bare.calls
+    assert not any("<<begin" in message.content for call in bare.calls for message in call.messages)
 
 
 @pytest.mark.parametrize("strategy", ALL)

@@ -20,8 +20,7 @@ from headrace.flows import run as rows
 from headrace.flows.write import about, complete, read
 from headrace.guards import citations as guard
 from headrace.prompts.clauses import REFUSAL
-from headrace.prompts.strategies import COMBINE, NOTE, RATE, REFINE, build_step
-from headrace.prompts.template import Template
+from headrace.prompts.strategies import COMBINE, NOTE, RATE, REFINE, Step, build_step
 from headrace.protocols import Embedder, Model
 from headrace.types import Answer, Completion, Decoding, Finding, Message, Passage, Prompt, Usage
 
@@ -47,13 +46,13 @@ class _Asked:
 
     def prompt(
         self,
-        template: Template,
+        step: Step,
         numbered: Sequence[tuple[int, Passage]],
         decoding: Decoding | None = None,
         so_far: str = "",
     ) -> Prompt:
         return build_step(
-            template,
+            step,
             self.question,
             numbered,
             count=self.model.count,
@@ -61,6 +60,7 @@ class _Asked:
             reserve=(decoding or self.decoding).max_new_tokens,
             history=self.history,
             so_far=so_far,
+            fenced=guarding.fenced(),
         )
 
     def numbered(self) -> list[tuple[int, Passage]]:

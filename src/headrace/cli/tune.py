@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "embedder": ("headrace.cli.tune_embedder", "embedder", "Tune the embedder on question-passage pairs."),
+    "instruct": ("headrace.cli.tune_instruct", "instruct", "Tune a model that writes on instructions."),
 }
 
 

@@ -154,7 +154,8 @@ def _show_plan(plan: Plan, tuning: EmbedderTuning) -> None:
     if tuning.near:
         say(f"{tuning.near} are near-duplicates of test questions (--drop-shared leaves them out).")
     say(f"{plan.steps} steps, {plan.trained_parameters / 1e6:.1f} million parameters are trained.")
-    say(f"About {plan.minutes:.0f} minutes on two cores that do nothing else, {plan.memory_mb:,} MB.\n")
+    time = f"About {plan.minutes:.0f} minutes" if plan.minutes >= 1 else "Less than a minute"
+    say(f"{time} on two cores that do nothing else, {plan.memory_mb:,} MB.\n")
 
 
 def _show(result: Tuned) -> None:

@@ -123,7 +123,34 @@ def test_labels_and_steps_are_read_before_they_are_scored() -> None:
     model = ScriptedModel({"numbered steps": "1. It is.\nAnswer: good", "labels": '"Good".'})
     found = compare_prompts([labelled, stepped], examples, ["exact_match"], model=model)
     assert [v.means["exact_match"]["value"] for v in found.variants] == [1, 1]
-    assert {row["output"] for v in found.variants for row in v.report.rows} == {"good"}
+    assert {row["output"]["text"] for v in found.variants for row in v.report.rows} == {"good"}
+
+
+def test_the_fixed_refusal_is_an_abstention() -> None:
+    examples = [
+        Example(
+            inputs={"text": f"{i} mills"}, expectations={"unanswerable": True} if i % 2 else {"answer": "x"}
+        )
+        for i in range(20)
+    ]
+    model = ScriptedModel(
+        {r"[13579] mills": "“I do not have the information to answer this.”", "carefully": "x"}
+    )
+    found = compare_prompts(
+        [CAREFUL, wording("own", "Say x carefully.")], examples, ["abstention"], model=model
+    )
+    assert [v.means["abstention"]["value"] for v in found.variants] == [1, 1]
+    switched_off = wording("off", "Say x carefully!", refusal=False)
+    assert switched_off.refusal == ""
+    found = compare_prompts([CAREFUL, switched_off], examples, ["abstention"], model=model)
+    assert found["off"].means["abstention"]["value"] == 0.5
+
+
+def test_seconds_get_no_verdict() -> None:
+    found = compare_prompts([PLAIN, CAREFUL], MILLS, ["latency"], model=ScriptedModel("1"))
+    assert found.winner is None
+    assert found["careful"].against == {}
+    assert any("different moments" in note for note in found.notes)
 
 
 def test_a_model_that_fails_gives_failed_rows() -> None:

@@ -18,6 +18,12 @@ def test_the_refusal_is_one_sentence_for_the_whole_house() -> None:
     assert clauses.refusal_clause("Unknown to me.").endswith("Unknown to me.")
     assert is_refusal(clauses.REFUSAL, clauses.REFUSAL)
     assert not is_refusal(clauses.refusal_clause() + " " + "word " * 40)
+    for text in (clauses.REFUSAL, f' "{clauses.REFUSAL.upper()[:-1]}"\n'):
+        assert clauses.is_refusal(text)
+    for text in ("", "I do not like it.", f"No: {clauses.REFUSAL}"):
+        assert not clauses.is_refusal(text)
+    assert clauses.is_refusal(clauses.UNKNOWN, clauses.UNKNOWN)
+    assert not clauses.is_refusal("", "")
 
 
 def test_sensitive_data_is_neither_asked_for_nor_assumed() -> None:

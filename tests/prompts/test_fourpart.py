@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from headrace.errors import InputError, NotFound
 from headrace.models.scripted import ScriptedModel
-from headrace.prompts.clauses import REFUSAL
+from headrace.prompts.clauses import REFUSAL, UNKNOWN
 from headrace.prompts.context import build_prompt
+from headrace.prompts.families import family_of
 from headrace.prompts.fences import DELIMITERS, leaked
-from headrace.prompts.fourpart import FourPart, Options, Shot, family_of
+from headrace.prompts.fourpart import FourPart, Options, Shot
 from headrace.prompts.steps import final_answer
 from headrace.prompts.template import Template
 from headrace.types import Decoding, Passage
@@ -74,7 +75,8 @@ def test_chat_models_get_messages() -> None:
     assert [m.role for m in made.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     system = made.messages[0].content
     assert system.startswith("Classify the review as good or bad.")
-    assert REFUSAL in system
+    assert "do not make anything up" in system
+    assert REFUSAL not in system  # a label leaves no room for a sentence
     assert "sensitive" in system
     assert system.endswith("One word.")
     assert made.messages[-1].content == "Review:\n###\nFine flour.\n###"
@@ -134,6 +136,8 @@ def test_a_pattern_of_names_beats_the_family() -> None:
 def test_clauses_can_be_switched_off_and_on() -> None:
     plain = review(refusal=False, sensitive=False, delimiter="none").render(text="x")
     assert [m.content for m in plain] == ["Classify the review.\n\nOne word.", "Review: x"]
+    assert UNKNOWN in review().render(text="x")[0].content
+    assert REFUSAL in review(context="Of the mill.").render(text="x")[0].content
     own = review(refusal="Unknown.").render(text="x")[0].content
     assert "Unknown." in own
     assert REFUSAL not in own

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "forget": ("headrace.cli.forget:forget", "Erase a user or a document everywhere it is kept."),
     "reports": ("headrace.cli.reports:reports", "List and show what was measured."),
     "examples": ("headrace.cli.reports:examples", "Make examples out of runs; check files of them."),
+    "prompts": ("headrace.cli.prompts:prompts", "Make, check, show and compare prompts."),
     "mlflow": ("headrace.cli.mlflow:mlflow", "Show releases to MLflow: runs, models, aliases."),
     "traces": ("headrace.cli.traces:traces", "List, show and export what was answered, and from what."),
     "models": ("headrace.cli.models:models", "Choose a model: find, read its card, know its licence."),

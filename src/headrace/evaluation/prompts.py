@@ -20,6 +20,7 @@ from headrace.evaluation.evaluate import ExamplesGiven, measure
 from headrace.flows.app import App
 from headrace.flows.load import load
 from headrace.measure.comparing import Comparison, compare_reports
+from headrace.prompts.clauses import is_refusal
 from headrace.prompts.fourpart import FourPart
 from headrace.prompts.steps import final_answer
 from headrace.prompts.template import Template
@@ -27,7 +28,7 @@ from headrace.protocols import Model, Progress
 from headrace.resources.handles import ModelHandle
 from headrace.resources.prompt import PromptHandle
 from headrace.settings import find_root
-from headrace.types import Decoding, Report, digest, to_json
+from headrace.types import Answer, Completion, Decoding, Report, digest, to_json
 
 LEAST = 20  # examples below which no winner is named
 STAND_IN = "scripted:echo"
@@ -120,6 +121,9 @@ def compare_prompts(
         for one in applications
     ]  # fmt: skip
     first = reports[0]
+    told = [
+        metric.name for metric in scored if metric.unit != "s"
+    ]  # seconds of different moments tell nothing
     found = tuple(
         Variant(
             name=name,
@@ -129,8 +133,8 @@ def compare_prompts(
             against={
                 c.metric: c
                 for c in (
-                    compare_reports(report, first, margin=margin, confidence=strict)
-                    if report is not first
+                    compare_reports(report, first, margin=margin, metrics=told, confidence=strict)
+                    if report is not first and told
                     else ()
                 )
             },
@@ -147,6 +151,8 @@ def compare_prompts(
         winner = None
     if app is None and stands_in:
         winner = None
+    if metric not in told:
+        notes.append(f"{metric} was taken at different moments and gets no verdict: name another one first.")
     if len(templates) > 2:
         notes.append(
             f"{len(templates) - 1} verdicts share an error of {1 - confidence:.0%}: each is at {strict:.1%}."
@@ -221,11 +227,11 @@ def _asking(model: Model, name: str, template: Template, decoding: Decoding | No
     wording = PromptHandle("variant", root=find_root())
     base = decoding or _decoding(template)
 
-    def ask(**inputs: str) -> str:
+    def ask(**inputs: str) -> Answer:
         opened = llm.open()
         made = wording.rendered(inputs, model=opened.name)
         settings = replace(base, stop=tuple(dict.fromkeys((*base.stop, *made.stop))))
-        return _answer(template, opened.complete(made.messages, settings).text)
+        return _answer(template, opened.complete(made.messages, settings))
 
     _typed(ask, template.variables)
     called = f"prompt {name}" + (f" {digest(to_json(decoding))[:8]}" if decoding else "")  # other rows
@@ -237,9 +243,9 @@ def _asking(model: Model, name: str, template: Template, decoding: Decoding | No
 def _typed(function: Callable[..., Any], names: Sequence[str]) -> None:
     """Give a function that takes anything the signature of these texts."""
     kind = inspect.Parameter.KEYWORD_ONLY
-    function.__annotations__ = {**dict.fromkeys(names, str), "return": str}
+    function.__annotations__ = {**dict.fromkeys(names, str), "return": Answer}
     parameters = [inspect.Parameter(name, kind, annotation=str) for name in names]
-    function.__signature__ = inspect.Signature(parameters, return_annotation=str)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters, return_annotation=Answer)  # type: ignore[attr-defined]
 
 
 def _decoding(template: Template) -> Decoding:
@@ -254,20 +260,24 @@ def _decoding(template: Template) -> Decoding:
         ) from error
 
 
-def _answer(template: Template, text: str) -> str:
-    """What the metrics see: after steps, the answer alone; a label without what models put round it."""
+def _answer(template: Template, made: Completion) -> Answer:
+    """What the metrics see: after steps, the answer alone; a label without what models put round it; the
+    fixed refusal as an abstention."""
+    text, refusal = made.text.strip(), ""
     if isinstance(template, FourPart):
+        refusal = template.refusal
         if template.options.steps:
             text = final_answer(text).answer or text
-        if template.labels:
-            plain = text.strip().strip(".\"'`*").casefold()
-            return next((label for label in template.labels if label.casefold() == plain), text.strip())
-    return text.strip()
+        plain = text.strip(".\"'`* ").casefold()
+        text = next((label for label in template.labels if label.casefold() == plain), text)
+    return Answer(text=text, abstained=is_refusal(text, refusal), answered_by=made.model, usage=made.usage)
 
 
 def _winner(variants: Sequence[Variant], metric: str, margin: float | None, confidence: float) -> str | None:
     """The wording that is better than each other one that might be the best, by the metric's verdicts."""
     first, *others = variants
+    if any(metric not in other.against for other in others):
+        return None
     if any(other.against[metric].method == "nothing to compare" for other in others):
         return None
     if all(other.against[metric].verdict == "worse" for other in others):

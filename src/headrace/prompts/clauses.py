@@ -10,8 +10,15 @@ import random
 
 from headrace.errors import InputError
 from headrace.prompts.fences import make_canary
+from headrace.text import normalise
 
 REFUSAL = "The passages do not contain the answer."
+UNKNOWN = "I do not have the information to answer this."  # where there are no passages
+
+
+def no_invention_clause() -> str:
+    """Do not make things up; for outputs in which there is no room to refuse, such as labels."""
+    return "Use only what you are given here and do not make anything up."
 
 
 def refusal_clause(refusal: str = REFUSAL) -> str:
@@ -23,9 +30,18 @@ def refusal_clause(refusal: str = REFUSAL) -> str:
     if not refusal.strip():
         raise InputError(f"The refusal {refusal!r} is empty.", hint="Give the sentence to reply with.")
     return (
-        "Use only what you are given here and do not make anything up. If it does not hold what is asked "
-        f"for, reply with exactly this sentence and nothing more: {refusal}"
+        f"{no_invention_clause()} If it does not hold what is asked for, reply with exactly this sentence "
+        f"and nothing more: {refusal}"
     )
+
+
+def is_refusal(text: str, refusal: str = REFUSAL) -> bool:
+    """Whether a text is the fixed sentence, whatever stands round it of quotes and full stops.
+
+    Refusals in other words are for ``guards.citations.is_refusal``, which guesses.
+    """
+    marks = " .!?*_\"'`“”"
+    return bool(refusal.strip()) and normalise(text).strip(marks) == normalise(refusal).strip(marks)
 
 
 def sensitive_data_clause() -> str:

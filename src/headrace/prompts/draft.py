@@ -51,6 +51,12 @@ def draft(goal: str) -> str:
     return _text(instruction, verb)
 
 
+def name_for(goal: str) -> str:
+    """A name for the file of a goal: its first words, in plain letters; ``prompt`` where there are none."""
+    words = [word for word in re.findall(r"[a-z0-9]+", goal.lower()) if word not in _SHORT]
+    return "-".join(words[:4])[:40].strip("-") or "prompt"
+
+
 def _labels(goal: str) -> list[str]:
     """What stands after ``as`` or ``into``: ``good, bad or mixed`` → three labels."""
     found = _LABELS.search(goal)

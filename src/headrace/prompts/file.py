@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
 
 from headrace.errors import InputError, NotFound
-from headrace.prompts.fourpart import FAMILIES, SECTIONS, FourPart, Options, Shot
+from headrace.prompts.families import FAMILIES
+from headrace.prompts.fourpart import SECTIONS, FourPart, Options, Shot
 from headrace.prompts.template import Part, Template, gaps
 from headrace.types import Role
 

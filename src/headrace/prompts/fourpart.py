@@ -10,14 +10,14 @@ from __future__ import annotations
 import fnmatch
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from headrace.errors import InputError
 from headrace.prompts import clauses, steps
+from headrace.prompts.families import FAMILIES, Family, family_of
 from headrace.prompts.fences import choose_delimiter, make_fence, neutralise, without, without_turns
 from headrace.prompts.template import Part, Template, fill, gaps
 from headrace.schema.asking import asking
@@ -26,8 +26,6 @@ from headrace.schema.example import example
 from headrace.schema.values import problems
 from headrace.types import Message, digest
 
-Family = Literal["chat", "completion", "t5"]
-FAMILIES: tuple[Family, ...] = ("chat", "completion", "t5")
 SECTIONS = ("instruction", "context", "question", "format")
 
 
@@ -173,6 +171,17 @@ class FourPart(Template):
             "decoding": dict(self.decoding),
         }
 
+    @property
+    def refusal(self) -> str:
+        """The sentence that a model is to refuse with; "" where it is not asked to, or may not: a label
+        and a value of a schema leave no room for a sentence."""
+        asked = self.options.refusal
+        if isinstance(asked, str):
+            return asked
+        if not asked or self.labels or self.schema is not None:
+            return ""
+        return clauses.REFUSAL if self.context else clauses.UNKNOWN
+
     def dump(self) -> str:
         """The template as text for people and for ``diff``: options, parts, overrides, examples."""
         usual = vars(Options())
@@ -273,8 +282,8 @@ class FourPart(Template):
         """Instruction, clauses and format: what is ours."""
         rules = []
         if self.options.refusal:
-            asked = self.options.refusal
-            rules.append(clauses.refusal_clause(clauses.REFUSAL if asked is True else asked))
+            said = self.refusal
+            rules.append(clauses.refusal_clause(said) if said else clauses.no_invention_clause())
         if self.options.sensitive:
             rules.append(clauses.sensitive_data_clause())
         if marks[0] and gaps(chosen["context"] + chosen["question"]):
@@ -382,17 +391,3 @@ class FourPart(Template):
             joint = " " if prefix.endswith(":") else ": "
             text = f"{prefix}{joint}{data}" if prefix and data else prefix or data
         return Rendered(messages=(Message("user", text.strip()),), family="t5", version=self.version)
-
-
-_TAUGHT = {"instruct", "chat", "it", "sft", "dpo", "assistant", "zephyr"}  # in names of tuned models
-
-
-def family_of(model: str) -> Family:
-    """How a model of this name (``provider:model``) is asked. A guess by the usual names; name the family
-    where it is wrong: T5 and its kin by prefix, local models without ``instruct`` or ``chat`` in their
-    name by a text to go on with, all others by messages."""
-    provider, _, name = model.lower().partition(":")
-    words = set(re.split(r"[^a-z0-9]+", name))
-    if provider == "local" and words & {"t5", "mt5", "byt5"}:
-        return "t5"
-    return "completion" if provider == "local" and not words & _TAUGHT else "chat"

@@ -104,7 +104,8 @@ def lint_text(text: str, *, name: str = "", folder: Path | None = None) -> list[
         found = opened(text, name=name, folder=folder)
     except HeadraceError as error:
         at = re.search(r"line (\d+)", error.message)
-        return [_remark("broken", error.message, int(at[1]) if at else 1, hint=error.hint)]
+        message = error.message.removeprefix(f"{name or 'the prompt'}, {at[0]}: ") if at else error.message
+        return [_remark("broken", message, int(at[1]) if at else 1, hint=error.hint)]
     allowed = [str(code) for code in found.meta.get("allow", ())]
     remarks = [remark for remark in _Linter(found, text).remarks() if remark.code not in allowed]
     for code in allowed:

@@ -20,7 +20,8 @@ from headrace.resources.handles import Handle, root_of_caller
 from headrace.types import Message
 
 if TYPE_CHECKING:
-    from headrace.prompts.fourpart import Family, Rendered
+    from headrace.prompts.families import Family
+    from headrace.prompts.fourpart import Rendered
     from headrace.prompts.template import Template
 
 FOLDER = "prompts"
@@ -136,6 +137,14 @@ def known(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix() for path in files if path.stem.lower() != "readme"
     )
+
+
+def find(given: str, root: Path) -> Path:
+    """The file of a prompt by its path, or by its name in the project. NotFound lists those that exist."""
+    path = Path(given).expanduser()
+    if path.is_file() or path.suffix in SUFFIXES[:3] or given.startswith((".", "/", "~")):
+        return path
+    return PromptHandle(given, root=root).path
 
 
 def prompt(name: str) -> PromptHandle:

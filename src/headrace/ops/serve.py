@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import math
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from headrace.errors import Cancelled, Draining, HeadraceError, Overloaded, RanTooLong, WaitedTooLong
 from headrace.ops.running import Caller, Result, Running, Staff, Task, tell
+from headrace.request import CancelToken, context, current, use
 from headrace.types import Event
 
 if TYPE_CHECKING:
@@ -136,6 +138,20 @@ class Stream:
     events: AsyncGenerator[Event, None]
 
 
+class Stoppable:
+    """What :meth:`Desk.call` runs, as a job knows it."""
+
+    def __init__(self, token: CancelToken) -> None:
+        self._token = token
+
+    def cancel(self, reason: str) -> None:
+        """Stop it at its next step boundary."""
+        self._token.cancel(reason)
+
+    def read(self, events: int) -> None:
+        """It has no events."""
+
+
 READ_AT_ONCE = 100  # events read are told to the runner in steps of this
 
 
@@ -188,6 +204,35 @@ class Desk:
         finally:
             beginning.cancel()
         return Stream(job.release, self._events(job))
+
+    async def call(self, work: Callable[[], Any], caller: Caller) -> Any:
+        """Do something else than the application, on a thread, within the same places and time limit.
+
+        Cancelling the awaiting task, a drain and the limit stop it at its next step boundary. It is
+        not counted as a run of the application.
+        """
+        self._refuse_if_draining()
+        await self.admission.enter()
+        loop = asyncio.get_running_loop()
+        job, token = Job(loop, self.timeout), CancelToken()
+        job.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        job.running = Stoppable(token)
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                with (
+                    context(user=caller.user, session=caller.session, deadline=self.timeout),
+                    use(replace(current(), cancel=token)),
+                ):
+                    result = Result(output=work(), trace_id=None, release=None)
+            except BaseException as problem:  # noqa: BLE001 - raised where it is waited for
+                error = problem
+            tell(loop, lambda: self._ended(job, result, error, counted=False))
+
+        self._jobs.add(job)
+        threading.Thread(target=run, name="desk call", daemon=True).start()
+        return (await self._finish(job)).output
 
     async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
         loop = asyncio.get_running_loop()
@@ -259,11 +304,13 @@ class Desk:
             raise
         return job
 
-    def _ended(self, job: Job, result: Result | None, error: BaseException | None) -> None:
+    def _ended(
+        self, job: Job, result: Result | None, error: BaseException | None, *, counted: bool = True
+    ) -> None:
         self._jobs.discard(job)
         seconds = asyncio.get_running_loop().time() - job.began
         self.admission.leave(seconds)
-        if self.metrics is not None:
+        if self.metrics is not None and counted:
             self.metrics.ran(job.release, result.counted if result is not None else None, error, seconds)
         if not job.done.done():
             if error is not None:

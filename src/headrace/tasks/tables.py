@@ -48,7 +48,7 @@ class Loaded:
 
 def table(
     given: str | Sequence[str],
-    table: str | Path,
+    table: str | Path | Loaded,
     *,
     model: str | ModelHandle | Model | None = None,
 ) -> Any:
@@ -58,7 +58,7 @@ def table(
     gives none. Raises InputError for a question that is not understood, or a query that would do
     anything but read; ModelError where the model's query does not run.
     """
-    loaded = load(table)
+    loaded = table if isinstance(table, Loaded) else load(table)
     chosen = opened(model)
     with _database(loaded) as database:
 
@@ -85,6 +85,11 @@ def load(path: str | Path) -> Loaded:
         raise NotFound(f"There is no file {str(path)!r}.", hint="Give a csv file.") from error
     except UnicodeDecodeError as error:
         raise ReadError(f"{str(path)!r} is not UTF-8 (byte {error.start}).", hint="Convert it.") from error
+    return read(text, path.name)
+
+
+def read(text: str, name: str = "The table") -> Loaded:
+    """The same from csv text that is at hand; ``name`` is for messages."""
     try:
         dialect: Any = csv.Sniffer().sniff(text[:4096], ",;\t|")
     except csv.Error:
@@ -95,13 +100,13 @@ def load(path: str | Path) -> Loaded:
         rows = [row for row in reader if row]
     except csv.Error as error:
         raise ReadError(
-            f"{path.name} line {reader.line_num} is not csv: {error}", hint="Check its quotes."
+            f"{name} line {reader.line_num} is not csv: {error}", hint="Check its quotes."
         ) from error
-    _check_heading(path, heading)
+    _check_heading(name, heading)
     for at, row in enumerate(rows, start=2):
         if len(row) != len(heading):
             raise ReadError(
-                f"{path.name} row {at} has {len(row)} cells and the heading {len(heading)}.",
+                f"{name} row {at} has {len(row)} cells and the heading {len(heading)}.",
                 hint="Quote cells that contain the delimiter.",
             )
     typed = [_typed([row[i].strip() for row in rows]) for i in range(len(heading))]
@@ -109,12 +114,12 @@ def load(path: str | Path) -> Loaded:
     return Loaded(columns, list(zip(*(cells for _, cells in typed), strict=True)))
 
 
-def _check_heading(path: Path, heading: Sequence[str]) -> None:
+def _check_heading(name: str, heading: Sequence[str]) -> None:
     if not heading or not any(heading):
-        raise ReadError(f"{path.name} has no heading.", hint="The first row names the columns.")
+        raise ReadError(f"{name} has no heading.", hint="The first row names the columns.")
     folded = [cell.lower() for cell in heading]
     if twice := [cell for cell in heading if folded.count(cell.lower()) > 1]:
-        raise ReadError(f"{path.name} names the column {twice[0]!r} twice.", hint="Rename one of them.")
+        raise ReadError(f"{name} names the column {twice[0]!r} twice.", hint="Rename one of them.")
 
 
 def _typed(cells: Sequence[str]) -> tuple[bool, list[Any]]:

@@ -56,7 +56,7 @@ HEADERS = {
 
 def scope_for(method: str, path: str) -> str:
     """The scope that a request needs; "" where any good key will do."""
-    if path.startswith("/v1/"):
+    if path.startswith(("/v1/", "/tasks")):
         return "invoke"
     return NEEDS.get(path, "read" if method in ("GET", "HEAD", "OPTIONS") else "admin")
 

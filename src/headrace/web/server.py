@@ -23,7 +23,7 @@ from headrace.ops.metrics import Metrics
 from headrace.ops.running import Staff
 from headrace.ops.serve import Desk
 from headrace.settings import Settings, environment
-from headrace.web import api, monitor, openai, pages, records, reports
+from headrace.web import api, monitor, openai, pages, records, reports, tasks
 from headrace.web.security import Door, Gate
 from headrace.web.site import HERE, Site
 
@@ -50,6 +50,10 @@ ROUTES: tuple[tuple[str, Callable[..., object], tuple[str, ...]], ...] = (
     ("/reports.css", reports.style, ("GET",)),
     ("/reports/{id}.json", reports.report, ("GET",)),
     ("/reports/{id}", reports.report, ("GET",)),
+    ("/tasks", tasks.tasks, ("GET",)),
+    ("/tasks.json", tasks.tasks, ("GET",)),
+    ("/tasks/{name}.json", tasks.task, ("GET", "POST")),
+    ("/tasks/{name}", tasks.task, ("GET", "POST")),
     ("/sign-in", pages.sign_in, ("GET", "POST")),
     ("/sign-in.json", pages.sign_in, ("GET",)),
     ("/feedback", pages.feedback, ("POST",)),

@@ -86,6 +86,8 @@ class Training:
             ],
             lr=recipe.rate,
         )
+        self.spent = (0.0, 0.0)  # seconds and CPU seconds of earlier runs, up to their last checkpoint
+        self.clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)  # and those of this one
         self.losses: list[float] = []
         self.notes: list[dict[str, Any]] = []  # what was said at the end of each epoch
         self.resumed = self._resume()
@@ -183,6 +185,7 @@ class Training:
                     "key": self.key,
                     "losses": self.losses,
                     "notes": self.notes,
+                    "spent": [then + now for then, now in zip(self.spent, self.clock(), strict=True)],
                     "tensors": {n: self.encoder.parameters[n].detach() for n in self.encoder.trained},
                     "optimizer": self.optimizer.state_dict(),
                 },
@@ -213,6 +216,7 @@ class Training:
         self.encoder.load({name: value.numpy() for name, value in found["tensors"].items()})
         self.optimizer.load_state_dict(found["optimizer"])
         self.losses, self.notes = list(found["losses"]), list(found["notes"])
+        self.spent = tuple(found["spent"])
         return self.done
 
 

@@ -71,7 +71,8 @@ class Tuned:
     """What came of it. ``baseline`` and ``tuned`` are nDCG@10 on the test questions, searched by
     meaning alone; ``difference`` is tuned - baseline, paired by question. ``parity`` is the lowest
     cosine between torch and the runtime in f32 over ``PARITY_TEXTS`` passages. ``seconds`` covers
-    everything, mining and measuring too; ``cpu_seconds`` what all cores together worked.
+    everything, mining and measuring too, and earlier runs up to the checkpoint that this one went on
+    from; ``cpu_seconds`` what all cores together worked.
     """
 
     artifact: Path
@@ -181,7 +182,11 @@ class EmbedderTuning:
     def run(self, phase: Phase = lambda title: nullcontext()) -> Tuned:
         """Everything, from the checkpoint where there is one. Ctrl-C keeps the best so far: the
         artifact is written with what validation said of it, and the same call goes on later."""
-        began, cpu = time.monotonic(), time.process_time()
+        began, worked = time.monotonic(), time.process_time()
+
+        def clock() -> tuple[float, float]:
+            return time.monotonic() - began, time.process_time() - worked
+
         plan = self.plan()
         encoder = Encoder(
             self.base, frozen=self.recipe.frozen, window=self.recipe.tokens, threads=self.threads
@@ -196,6 +201,7 @@ class EmbedderTuning:
         pairs = mine(self.train, self.corpus, asked["train"], vectors)
         choice = _Choice(self, encoder, start, vectors, asked["validation"])
         training = Training(encoder, pairs, self.corpus, self.recipe, self.work, self.key)
+        training.clock = clock
         choice.restore(training.notes)
         try:
             with phase("training") as progress:
@@ -223,8 +229,8 @@ class EmbedderTuning:
             tuned=mean(after, bounds=(0, 1), clusters=same),
             difference=paired(after, before, direction="higher", margin=MARGIN, bounds=(0, 1), clusters=same),
             parity=parity,
-            seconds=round(time.monotonic() - began, 1),
-            cpu_seconds=round(time.process_time() - cpu, 1),
+            seconds=round(training.spent[0] + clock()[0], 1),
+            cpu_seconds=round(training.spent[1] + clock()[1], 1),
             plan=plan,
             chosen=choice.best,
             tried=choice.tried,

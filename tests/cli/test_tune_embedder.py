@@ -56,7 +56,7 @@ def test_bad_use(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
     assert run(["tune", "embedder", "p.jsonl", "--json"]) == 2
     assert "p.jsonl:1: needs 'question'" in capsys.readouterr().err
     assert run([*words, "--test", words[2]]) == 2
-    assert "questions are in the pairs and in the test" in capsys.readouterr().err
+    assert "of the questions in the pairs stand in the test too" in capsys.readouterr().err
     assert run([*words, "--epochs", "0"]) == 2
     assert run(["tune", "--help"]) == 0
     assert "embedder" in capsys.readouterr().out

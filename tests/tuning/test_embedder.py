@@ -248,7 +248,9 @@ def test_a_question_in_both_is_refused_with_its_rows(made: Path, tmp_path: Path)
     same = read.Question("bread by bird", frozenset({"d1"}), "p:1")
     shared = read.Question("BREAD by bird!", frozenset({"d0"}), "test.jsonl:7")
     corpus = read.read_corpus([made / "passages.jsonl"])
-    with pytest.raises(InputError, match=r"(?s)1 questions are in the pairs and in the test.*test.jsonl:7"):
+    with pytest.raises(
+        InputError, match=r"(?s)1 of the questions in the pairs stand in the test too.*test.jsonl:7"
+    ):
         tuning_with(made, tmp_path, corpus, [same, *many()], [shared])
 
 
@@ -285,4 +287,6 @@ def test_too_little_is_refused(made: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError):
             Recipe(**wrong)
     with pytest.raises(InputError, match="frozen layers"):
-        tuning(made, tmp_path, recipe=replace(RECIPE, frozen=9)).run()
+        tuning(made, tmp_path, recipe=replace(RECIPE, frozen=9))
+    with pytest.raises(InputError, match="int4"):
+        tuning(made, tmp_path, precision="int4")

@@ -150,7 +150,7 @@ def _show_plan(plan: Plan, tuning: EmbedderTuning) -> None:
     say(f"{plan.questions:,} questions, {plan.pairs:,} pairs to train on; {plan.validation:,} to choose by;")
     say(f"{plan.test:,} to test; {plan.passages:,} passages.")
     if plan.dropped:
-        say(f"{plan.dropped} questions were left out: the test has them too, or nearly.")
+        say(f"Left out, because the test has them too, or nearly: {plan.dropped} questions.")
     if tuning.near:
         say(f"{tuning.near} are near-duplicates of test questions (--drop-shared leaves them out).")
     say(f"{plan.steps} steps, {plan.trained_parameters / 1e6:.1f} million parameters are trained.")

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from headrace.errors import Conflict, InputError
 from headrace.measure.statistics import Interval, mean
 from headrace.measure.verdict import Verdict, paired
-from headrace.models.embedder import SentenceEmbedder, open_embedder
+from headrace.models.embedder import SentenceEmbedder, check_precision, open_embedder
 from headrace.models.weights import find_weights
 from headrace.protocols import Progress
 from headrace.settings import Policy
 from headrace.tuning import artifact
 from headrace.tuning.contrastive import Recipe, Training
-from headrace.tuning.encoder import Encoder
+from headrace.tuning.encoder import Encoder, check_frozen
 from headrace.tuning.mining import Pair, mine, ndcg, pool
 from headrace.tuning.pairs import Corpus, Question, hash_of, leaks, refuse_leaks, split
 from headrace.types import digest
@@ -147,7 +147,9 @@ class EmbedderTuning:
             )
         if (self.out / artifact.MANIFEST).exists() and not self.work.exists():
             raise Conflict(f"{str(self.out)!r} holds a tuned embedder.", hint="Name another --out.")
+        check_precision(precision)
         self.base = find_weights(base, home=home, policy=policy, originals=True)
+        check_frozen(self.recipe.frozen, self.base.shape.layers)
         self.key = digest(
             [asdict(self.recipe), self.base.sha256, corpus.hash, precision]
             + [hash_of(part) for part in (self.train, self.validation, self.test)]

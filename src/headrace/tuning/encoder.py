@@ -49,11 +49,7 @@ class Encoder:
         if threads:
             self.torch.set_num_threads(threads)
         self.weights, self.shape = weights, weights.shape
-        if not -1 <= frozen < self.shape.layers:
-            raise InputError(
-                f"{frozen!r} frozen layers of {self.shape.layers}.",
-                hint=f"-1 trains everything, 0 all layers, {self.shape.layers - 1} only the last.",
-            )
+        check_frozen(frozen, self.shape.layers)
         self.frozen = frozen
         self.window = min(window, self.shape.window)
         self.tokenizer = Tokenizer(weights.folder / TOKENIZER_FILE, self.window, weights.tokenizer)
@@ -210,6 +206,15 @@ class Encoder:
             if (self.weights.folder / name).is_file():
                 (folder / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(self.weights.folder / name, folder / name)
+
+
+def check_frozen(frozen: int, layers: int) -> None:
+    """Raise InputError unless something is left to train."""
+    if not -1 <= frozen < layers:
+        raise InputError(
+            f"{frozen!r} frozen layers of {layers}.",
+            hint=f"-1 trains everything, 0 all layers, {layers - 1} only the last.",
+        )
 
 
 def _chunks(lengths: Sequence[int]) -> list[list[int]]:

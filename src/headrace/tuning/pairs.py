@@ -227,7 +227,7 @@ def refuse_leaks(train: Sequence[Question], test: Sequence[Question]) -> None:
         rows = "\n".join(f"  {a.where} and {b.where}: {a.text!r:.70}" for a, b in same[:SHOWN])
         more = f"\n  and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
         raise InputError(
-            f"{len(same)} questions are in the pairs and in the test:\n{rows}{more}",
+            f"{len(same)} of the questions in the pairs stand in the test too:\n{rows}{more}",
             hint="Take them out of the pairs, or let --drop-shared do it: a model must not be tested on "
             "what it was trained on.",
         )

@@ -388,6 +388,6 @@ class FourPart(Template):
             text = f"{prefix} question: {question} context: {context}"
         else:
             data = question or context
-            joint = " " if prefix.endswith(":") else ": "
+            joint = " " if prefix[-1:] in (":", ".", "!", "?") else ": "
             text = f"{prefix}{joint}{data}" if prefix and data else prefix or data
         return Rendered(messages=(Message("user", text.strip()),), family="t5", version=self.version)

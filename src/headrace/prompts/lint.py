@@ -19,6 +19,7 @@ from headrace.errors import HeadraceError
 from headrace.prompts.fences import DELIMITERS
 from headrace.prompts.file import Opened, opened, text_of
 from headrace.prompts.fourpart import FourPart
+from headrace.prompts.template import gaps
 from headrace.schema.values import problems
 
 Severity = Literal["error", "warning", "note"]
@@ -76,6 +77,10 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "no-refusal": ("warning", "Leave refusal on, or say what to reply where the answer is not there."),
     "no-sensitive-clause": ("warning", "Leave sensitive on, or say what must not be asked for or repeated."),
     "no-delimiter": ("warning", 'Leave delimiter = "auto", or put what comes from elsewhere between marks.'),
+    "value-in-instruction": (
+        "note",
+        "What comes from elsewhere belongs into [context] or [question], where it is marked as data.",
+    ),
     "sampling-in-factual-task": ("warning", "Use temperature 0 where there is one right answer."),
     "steps-with-labels": ("note", "A label needs no reasoning written out: it costs tokens and time."),
 }
@@ -214,6 +219,14 @@ class _Linter:
             )
         if options.delimiter == "none" and template.variables:
             yield _remark("no-delimiter", "Values stand in the prompt without marks.", self.line("delimiter"))
+        inside = gaps(f"{template.instruction} {template.format}")
+        if inside and options.delimiter != "none":
+            named = ", ".join(inside)
+            yield _remark(
+                "value-in-instruction",
+                f"Without marks in the orders themselves: {named}.",
+                self.line("instruction"),
+            )
         if options.steps and template.labels:
             yield _remark("steps-with-labels", "Steps are asked for to choose a label.", self.line("steps"))
 

@@ -27,6 +27,7 @@ _HOME = {
     **dict.fromkeys(("metric",), "headrace.measure.metrics"),
     **dict.fromkeys(("evaluate",), "headrace.evaluation.evaluate"),
     **dict.fromkeys(("compare",), "headrace.evaluation.compare"),
+    **dict.fromkeys(("audit",), "headrace.auditing.audit"),
     **dict.fromkeys(("compare_prompts",), "headrace.evaluation.prompts"),
     **dict.fromkeys(("HeadraceError",), "headrace.errors"),
     **dict.fromkeys(("release",), "headrace.ops.release"),
@@ -66,6 +67,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 if TYPE_CHECKING:
     from headrace import errors as errors
     from headrace import tools as tools
+    from headrace.auditing.audit import audit as audit
     from headrace.errors import HeadraceError as HeadraceError
     from headrace.evaluation.compare import compare as compare
     from headrace.evaluation.evaluate import evaluate as evaluate

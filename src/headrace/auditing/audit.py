@@ -73,9 +73,10 @@ def audit(
     rows: list[Mapping[str, Any]] = []
     told: dict[str, Any] = {}
     if "attacks" in wanted:
-        from headrace.auditing import attacks
+        from headrace.auditing.attacks import lines as lines_of
+        from headrace.auditing.attacks import run as attack
 
-        ran = attacks.run(
+        ran = attack(
             subject,
             suites,
             model=model,
@@ -85,7 +86,7 @@ def audit(
             confidence=confidence,
             progress=progress,
         )
-        application += attacks.lines(ran, settings.audit)
+        application += lines_of(ran, settings.audit)
         measurements += ran.measurements
         rows += ran.rows
         told = dict(ran.settings)

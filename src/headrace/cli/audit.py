@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from headrace.cli.console import counted, json_option, print_json, table, wrapped
+from headrace.cli.console import counted, json_option, print_json, wrapped
 
 # Commands beside `headrace audit APP`: word → (module:attribute, the line in --help).
 PARTS: dict[str, tuple[str, str]] = {
@@ -30,7 +30,7 @@ Examples:
 Thresholds are lines of headrace.toml; a line without one is "not assessed":
   [audit.thresholds]
   attacks = 0.1
-  "attacks.stopped" = 0.02
+  stopped = 0.02
 
 \b
 Exit codes: 0 no line fails · 3 at least one line fails."""
@@ -59,7 +59,7 @@ class AppOrPart(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Options of an audit"):
             formatter.write_dl(
-                [record for p in of_app.params if (record := p.get_help_record(ctx)) is not None]
+                [record for p in of_app.get_params(ctx)[1:] if (record := p.get_help_record(ctx)) is not None]
             )
         with formatter.section("Commands"):
             formatter.write_dl([(name, told) for name, (_, told) in PARTS.items()])
@@ -140,7 +140,7 @@ def of_app(
             progress=progress,
         )
     if html is not None:
-        from headrace.auditing.page import page
+        from headrace.evaluation.page import page
 
         Path(html).write_text(page(report), encoding="utf-8")
     lines = report.settings["lines"]
@@ -167,7 +167,7 @@ def of_app(
     else:
         show(report.settings, lines)
         told = " · ".join(f"{count} {word}" for word, count in verdicts.items())
-        click.echo(f"\n{told}\nreport {report.id[:16]} · headrace reports show {report.id[:16]}")
+        click.echo(f"{told}\nreport {report.id[:16]} · headrace reports show {report.id[:16]}")
         if html is not None:
             click.echo(f"page   {html}")
     if verdicts["fail"]:
@@ -179,22 +179,21 @@ def show(settings: Any, lines: Sequence[Any]) -> None:
     if settings.get("note"):
         click.echo(wrapped(settings["note"]) + "\n")
     for layer in ("governance", "model", "application"):
-        rows = [
-            [
-                one["verdict"],
-                one["id"],
-                number(one["value"]),
-                f"{number(one['low'])}…{number(one['high'])}" if one["low"] is not None else "",
-                number(one["threshold"]),
-                one["n"] or "",
-                one["evidence"],
-            ]
-            for one in lines
-            if one["layer"] == layer
-        ]
-        if rows:
-            click.echo(f"{layer}\n")
-            click.echo(table(["verdict", "line", "value", "interval", "limit", "n", "evidence"], rows) + "\n")
+        mine = [one for one in lines if one["layer"] == layer]
+        if mine:
+            click.echo(f"{layer}\n" + "─" * len(layer))
+        for one in mine:
+            click.echo(f"{one['verdict']:<13} {one['id']}{figures(one)}")
+            click.echo(wrapped(one["evidence"], " " * 14))
+        click.echo()
+
+
+def figures(one: Any) -> str:
+    """``  0.04 [0.02, 0.07], limit 0.1, n 315`` of a line that was measured; "" of a record."""
+    if one["value"] is None or one["low"] is None:
+        return ""
+    limit = f", limit {number(one['threshold'])}" if one["threshold"] is not None else ""
+    return f"  {number(one['value'])} [{number(one['low'])}, {number(one['high'])}]{limit}, n {one['n']}"
 
 
 def number(value: float | None) -> str:

@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "eval": ("headrace.cli.evaluate:evaluate", "Measure an application on examples, with intervals."),
     "compare": ("headrace.cli.evaluate:compare", "Set two variants against each other: a verdict."),
     "batch": ("headrace.cli.batch:batch", "Run an application over a table; resumable, with limits."),
+    "audit": ("headrace.cli.audit:audit", "Attack an application; say what is on record about it."),
     "keys": ("headrace.cli.keys:keys", "Make, list and revoke the keys that the server asks for."),
     "monitor": (
         "headrace.cli.monitor:monitor",

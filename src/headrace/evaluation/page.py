@@ -17,6 +17,7 @@ from typing import Any
 from headrace.draw.intervals import intervals_svg
 from headrace.draw.lines import latency_svg
 from headrace.draw.svg import short
+from headrace.draw.verdicts import lines_html
 from headrace.measure.metrics import documents_of, is_document
 from headrace.text import shorten
 from headrace.types import Example, Report
@@ -47,12 +48,16 @@ def page(report: Report) -> str:
 
 def heading(report: Report) -> str:
     """``handbook on 25 examples``."""
+    if report.settings.get("lines"):
+        return f"Audit of {report.settings.get('app', 'an application')}"
     return f"{report.settings.get('app', 'Report')} on {len(report.rows)} examples"
 
 
 def head(report: Report) -> str:
-    """What was measured and how it came out: facts, the table, the pictures."""
+    """What was measured and how it came out: facts, the table, the pictures; of an audit, its lines."""
     settings = report.settings
+    if lines := settings.get("lines"):
+        return _audited(report) + lines_html(lines)
     facts = [
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.created)),
         str(settings.get("examples") or "examples given in Python"),
@@ -83,6 +88,25 @@ def head(report: Report) -> str:
         f'<th scope="col" class="quiet">remarks</th></tr></thead><tbody>{lines}</tbody></table></div>'
         f'<div class="picture">{intervals_svg(report.measurements)}</div>'
         f'<div class="picture">{latency_svg(seconds, title="Seconds a row")}</div>'
+    )
+
+
+def _audited(report: Report) -> str:
+    """What was audited, how, and what the figures are worth."""
+    settings = report.settings
+    verdicts = settings.get("verdicts", {})
+    facts = [
+        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.created)),
+        f"release {str(settings['release'])[:12]}" if settings.get("release") else "working copy",
+        *(f"{name} {str(held)[:8]}" for name, held in settings.get("suites", {}).items()),
+    ]
+    told = " · ".join(f"{count} {word}" for word, count in verdicts.items())
+    note = f"<p>{escape(settings['note'])}</p>" if settings.get("note") else ""
+    return (
+        f"<p><strong>{escape(told)}</strong></p>{note}"
+        f'<p class="quiet">{escape(" · ".join(facts))}<br>'
+        f"fingerprint <code>{escape(report.subject[:16])}</code> · "
+        f"report <code>{escape(report.id[:16])}</code></p>"
     )
 
 

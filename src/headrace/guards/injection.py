@@ -25,6 +25,8 @@ from headrace.types import Finding
 
 GUARD = "injection"
 THRESHOLD = 0.6
+# Its own errors, as benchmarks/attacks.py measured them (see benchmarks/results/attacks.json).
+MEASURED = {"misses": 0.27, "false_alarms": 0.001, "on": "prompts collected in the wild; SQuAD paragraphs"}
 _NEIGHBOURS = 3  # sentences whose cues add up
 _LONGEST = 400_000  # code points that are looked at
 _LONGEST_SENTENCE = 2_000
@@ -71,7 +73,7 @@ _CUES = (
     _cue("sets instructions aside", 0.45, rf"{_ASIDE} (?:[\w'’]+,? ){{0,5}}?{_RULES}\b"),
     _cue(
         "names what came before",
-        0.45,
+        0.3,
         r"\b(?:previous|prior|above|earlier|preceding|initial|original|foregoing|former|existing|current)"
         r" (?:\w+ ){0,2}?(?:instructions?|prompts?|directives?|guidelines|commands|system message)\b"
         r"|\beverything (?:above|before this|you were told|you have been told)",

@@ -30,11 +30,14 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import NotFound, SettingsError
+from headrace.text import sentences
 from headrace.types import Finding, digest
 
 GUARD = "policy"
 REFUSAL = "I cannot help with that."
 NEAR = 0.6  # cosine at which a text means the same as an example
+SENTENCES = 12  # of a text that are compared one by one
+LONGEST = 2_000  # code points of what is compared
 PLACES = ("input", "output", "tool")
 
 Similar = Callable[[str, Sequence[str]], Sequence[float]]
@@ -106,11 +109,14 @@ class Policy:
                 return f"it says {match.group()!r}", match.span()
             if match := pattern.search(plain):
                 return f"it says {match.group()!r}", None
-        if rule.like and similar is not None and text.strip():
-            nearness = similar(text, rule.like)
-            best = max(range(len(rule.like)), key=lambda i: nearness[i])
-            if nearness[best] >= rule.near:
-                return f"it is like {rule.like[best]!r} ({nearness[best]:.2f})", None
+        if rule.like and similar is not None:
+            # A forbidden request is often one sentence of a harmless story.
+            parts = [plain, *(plain[start:end] for start, end in sentences(plain)[:SENTENCES])]
+            for part in dict.fromkeys(part.strip()[:LONGEST] for part in parts if part.strip()):
+                nearness = similar(part, rule.like)
+                best = max(range(len(rule.like)), key=lambda i: nearness[i])
+                if nearness[best] >= rule.near:
+                    return f"it is like {rule.like[best]!r} ({nearness[best]:.2f})", None
         return "", None
 
     def allows_tool(self, name: str) -> bool:

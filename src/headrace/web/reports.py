@@ -86,11 +86,10 @@ def _reports(request: Request) -> Response:
 
 def _line(report: Report) -> Line:
     settings = report.settings
-    told = [
-        f"{m['name']} {short(m['value'], 's') if m.get('unit') == 's' else format(m['value'], '.2f')}"
-        for m in report.measurements
-        if m["value"] is not None
-    ]
+    if settings.get("lines"):
+        told = [f"{count} {word}" for word, count in settings.get("verdicts", {}).items()]
+    else:
+        told = _figures(report)
     return Line(
         id=report.id,
         created=report.created,
@@ -100,6 +99,14 @@ def _line(report: Report) -> Line:
         kind=report.kind,
         figures=" · ".join(told[:4]),
     )
+
+
+def _figures(report: Report) -> list[str]:
+    return [
+        f"{m['name']} {short(m['value'], 's') if m.get('unit') == 's' else format(m['value'], '.2f')}"
+        for m in report.measurements
+        if m["value"] is not None
+    ]
 
 
 async def report(request: Request) -> Response:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import doubles
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 DATA = Path(__file__).parent / "data"
 TASK = (
@@ -64,15 +64,15 @@ def main(words: Sequence[str] | None = None) -> None:
     folder.mkdir(exist_ok=True)
     kb.add_files(DATA / "ferries.md")
     inputs = {"task": options.task or TASK, "table": str(DATA / "ferries.csv"), "folder": str(folder)}
-    run = dascie.using({llm: options.model}).run(inputs)
+    done = dascie.using({llm: options.model}).run(inputs)
     title("What it did")
-    for tool in [span for span in run.trace.spans if span.kind == "tool"]:
+    for tool in [span for span in done.trace.spans if span.kind == "tool"]:
         say(f"{tool.name:<10} {tool.seconds:5.2f} s  {str(tool.attributes['arguments'])[:90]}", 20)
-    title(f"What it reports ({run.output.outcome})")
-    say(run.output.text)
-    say(f"In {folder}/: {', '.join(run.output.files)}")
-    say(f"Numbers that are not in summary.csv: {', '.join(run.output.not_in_data) or 'none'}")
+    title(f"What it reports ({done.output.outcome})")
+    say(done.output.text)
+    say(f"In {folder}/: {', '.join(done.output.files)}")
+    say(f"Numbers that are not in summary.csv: {', '.join(done.output.not_in_data) or 'none'}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import doubles
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 llm = hr.model("auto")
 LISTED = re.compile(r"\b(stupid|idiot|ugly|rubbish|pathetic|loser|moron|disgusting)(s|ly)?\b", re.IGNORECASE)
@@ -76,4 +76,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import doubles
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 llm = hr.model("auto")
 ASK = "Write the arithmetic expression that solves this problem, and nothing else.\n\nProblem: {problem}"
@@ -50,13 +50,11 @@ def exact(example: hr.Example, output: dict[str, str]) -> bool:
 
 def main(words: Sequence[str] | None = None) -> None:
     options = command(__doc__, doubles.reader, words, number="how many problems (100)")
-    app = solve.using({llm: options.model})
-    examples = doubles.problems(int(options.number or 100))
-    for example in examples[:4]:
-        title(example.inputs["problem"])
-        solved = app(**example.inputs)
-        print(f"{solved.expression}  =  {solved.value}")
-    report = hr.evaluate(app, examples, [exact], save=False)
+    problems = doubles.problems(int(options.number or 100))
+    report = hr.evaluate(solve.using({llm: options.model}), problems, [exact], save=False)
+    for row in report.rows[:4]:
+        title(row["inputs"]["problem"])
+        say(row["error"] or "{expression}  =  {value}".format(**row["output"]))
     (found,) = report.measurements
     title("All of them")
     again = sum(sum(step["name"] == "propose" for step in row["steps"]) > 1 for row in report.rows)
@@ -65,4 +63,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

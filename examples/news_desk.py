@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 DATA = Path(__file__).parent / "data"
 SECTIONS = {
@@ -76,4 +76,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

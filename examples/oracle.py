@@ -11,7 +11,7 @@ from pathlib import Path
 
 import doubles
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 HERE = Path(__file__).parent / "data" / "oracle"
 QUESTIONS = ("Who sold water as oil?", "What did the Duke give for the chapel?", "What does the laptop cost?")
@@ -32,8 +32,8 @@ def side_by_side(app: hr.App, shelf: hr.KnowledgeBase, question: str) -> None:
     title(question)
     say(f"{'quotes':<11} no model: {hr.answer(question, shelf.search(question)).text}", 12)
     for strategy in STRATEGIES:
-        run = app.run({"question": question, "strategy": strategy})
-        answer, calls = run.output, sum(span.kind == "model" for span in run.trace.spans)
+        done = app.run({"question": question, "strategy": strategy})
+        answer, calls = done.output, sum(span.kind == "model" for span in done.trace.spans)
         sure = "" if answer.confidence is None else f", certainty {answer.confidence:.0%}"
         spent = f"{calls} call{'s' * (calls != 1)}, {answer.usage.input_tokens:,} tokens{sure}"
         say(f"{strategy:<11} {spent}: {answer.text}", 12)
@@ -55,4 +55,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,7 @@ import doubles
 import headrace as hr
 from headrace.protocols import Model
 from headrace.text import content_words
-from shown import command, say, title
+from shown import command, run, say, title
 
 llm = hr.model("auto")
 DATA = Path(__file__).parent / "data"
@@ -53,8 +53,8 @@ def compare(route: str, model: Model) -> None:
     guesses = hr.tasks.classify([run.output or "nothing" for run in runs], subjects)
     solved = sum(guess[0]["label"] == subject for guess, subject in zip(guesses, subjects, strict=True))
     title(f"{route}: {model.name}")
-    for run, subject in list(zip(runs, subjects, strict=True))[:3]:
-        say(f"{run.output or '(each try named it)'}  ({subject})", 2)
+    for one, subject in list(zip(runs, subjects, strict=True))[:3]:
+        say(f"{one.output or '(each try named it)'}  ({subject})", 2)
     used = [run.trace.record["usage"][0] for run in runs]
     calls, tokens = (sum(one[key] for one in used) for key in ("calls", "input_tokens"))
     prompt = f"prompts of {tokens // calls} tokens on average, window {model.window or 'unknown'}"
@@ -76,4 +76,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,8 +2,9 @@
 
 import argparse
 import re
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import headrace as hr
@@ -50,3 +51,11 @@ def title(text: str) -> None:
 def say(text: str, indent: int = 0) -> None:
     """A paragraph, at most 80 columns wide; its further lines are indented."""
     print(textwrap.fill(re.sub(r"\s*\n\s*", " ", text), 80, subsequent_indent=" " * indent))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run an example; what went wrong with a model or an input is one message."""
+    try:
+        main()
+    except hr.HeadraceError as error:
+        sys.exit(f"error: {error.message}\n{error.hint}".rstrip())

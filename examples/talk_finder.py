@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import headrace as hr
-from shown import command, say, title
+from shown import command, run, say, title
 
 DATA = Path(__file__).parent / "data"
 TOPICS = ("keeping a web shop awake at night", "teaching machines with few examples", "medieval pottery")
@@ -62,4 +62,4 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -75,4 +75,6 @@ def test_from_a_fresh_clone_without_a_network(tmp_path: Path) -> None:
         env=child_environment(HEADRACE_NETWORK="off"),
     )
     assert wrong.returncode != 0
+    assert wrong.stderr.startswith("error: ")
     assert "nobody" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

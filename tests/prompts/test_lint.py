@@ -95,6 +95,7 @@ def test_what_is_missing_without_examples() -> None:
         "no-question",
         "no-format",
         "no-examples",
+        "value-in-instruction",
     }
     labels = '+++\nlabels = ["a", "b"]\n+++\n[instruction]\nClassify {text}.\n'
     assert one(labels, "no-examples").severity == "warning"

@@ -60,3 +60,23 @@ def test_bad_use(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
     assert run([*words, "--epochs", "0"]) == 2
     assert run(["tune", "--help"]) == 0
     assert "embedder" in capsys.readouterr().out
+
+
+def test_embedders_are_ranked(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(tmp_path / "other", seed=1)
+    monkeypatch.setenv("HEADRACE_EMBEDDER", str(tmp_path / "base"))
+    rank = ["tune", "rank-embedders", words[2], "--corpus", words[4], "--precision", "f32"]
+    assert run([*rank, "--model", str(tmp_path / "other"), "--json"]) == 0
+    places = json.loads(capsys.readouterr().out)
+    assert [p["ndcg"]["value"] for p in places] == sorted((p["ndcg"]["value"] for p in places), reverse=True)
+    assert {p["name"] for p in places} == {"base", "other"}
+    by_name = {p["name"]: p for p in places}
+    assert by_name["base"]["against_first"] is None
+    assert by_name["other"]["against_first"]["n"] == 66
+    hits = [by_name["base"]["hits"][f"hit@{k}"]["value"] for k in (1, 3, 10)]
+    assert hits == sorted(hits)
+    assert run([*rank, "--model", str(tmp_path / "other")]) == 0
+    assert "against the project" in capsys.readouterr().out
+    assert run([*rank, "--model", "./nowhere"]) == 2

@@ -114,6 +114,68 @@ def embedder(
         _show(result)
 
 
+@click.command(
+    epilog="""\b
+Examples:
+  headrace tune rank-embedders questions.jsonl --kb kb --model ./tuned
+  headrace tune rank-embedders q.jsonl --corpus p.jsonl --model A --model B --json"""
+)
+@click.argument("questions", type=click.Path(path_type=Path))
+@click.option("--kb", "kb_name", default="", metavar="KB", help="The knowledge base that is searched.")
+@click.option(
+    "--corpus", type=click.Path(path_type=Path), multiple=True, help="Or files of passages: id, title, text."
+)
+@click.option(
+    "--model", "models", multiple=True, metavar="MODEL", help="A folder or name; as many as you like."
+)
+@click.option("--precision", default="", help="int8, bf16 or f32.  [default: the project's]")
+@json_option
+def rank_embedders(
+    questions: Path,
+    kb_name: str,
+    corpus: tuple[Path, ...],
+    models: tuple[str, ...],
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Rank embedders on your own questions: hit@k and nDCG@10, searched by meaning alone.
+
+    The project's embedder comes first, and each other one is set against it on the same questions.
+    """
+    from headrace.settings import home, load
+    from headrace.tuning.ranking import rank_embedders as rank
+
+    found, where = _read(questions, kb_name, corpus)
+    settings = load()
+    places = rank(
+        [settings.embedder.model, *(m for m in models if m != settings.embedder.model)],
+        found,
+        where,
+        precision=precision or settings.embedder.precision,
+        home=home(),
+        threads=settings.embedder.threads,
+        policy=settings.network,
+        phase=lambda title: counted(title, quiet=as_json),
+    )
+    if as_json:
+        print_json(places)
+        return
+    rows = []
+    for place in places:
+        gap = place.against_first
+        rows.append(
+            [
+                place.name,
+                f"{place.ndcg.value:.3f} [{place.ndcg.low:.3f}, {place.ndcg.high:.3f}]",
+                *(f"{hit.value:.2f}" for hit in place.hits.values()),
+                f"{place.passages_per_second:.0f}",
+                f"{gap.difference:+.3f} {gap.verdict}" if gap else "the project's",
+            ]
+        )
+    headings = ["embedder", "nDCG@10", *places[0].hits, "1/s", "against the project's"]
+    click.echo(table(headings, rows, right=(2, 3, 4, 5)))
+
+
 def as_contract(result: Tuned) -> dict[str, Any]:
     """What --json prints: the artifact and its figures, without the rows."""
     from headrace.types import to_json

@@ -8,7 +8,7 @@ positive's own similarity is left out (Moreira et al. 2024, arXiv:2407.15831, "T
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,19 +75,39 @@ def ndcg(
     could be. A document stands where its nearest passage stands.
     """
     scores = []
+    for question, found in zip(questions, _right(questions, documents, asked, vectors, depth), strict=True):
+        gained = sum(1 / math.log2(rank + 1) for rank in found)
+        ideal = sum(1 / math.log2(rank + 2) for rank in range(min(depth, len(question.documents))))
+        scores.append(min(1.0, gained / ideal))
+    return scores
+
+
+def ranks(
+    questions: Sequence[Question],
+    documents: Sequence[str],
+    asked: Floats,
+    vectors: Floats,
+    depth: int = DEPTH,
+) -> list[int | None]:
+    """The rank, from 1, of each question's first right document; None where it is beyond ``depth``."""
+    return [min(found, default=None) for found in _right(questions, documents, asked, vectors, depth)]
+
+
+def _right(
+    questions: Sequence[Question], documents: Sequence[str], asked: Floats, vectors: Floats, depth: int
+) -> Iterator[list[int]]:
+    """The ranks of each question's right documents among the first ``depth`` documents."""
     for question, vector in zip(questions, asked, strict=True):
-        gained, seen = 0.0, set[str]()
+        found, seen = [], set[str]()
         for row in np.argsort(-(vectors @ vector), kind="stable").tolist():
             if (name := documents[row]) in seen:
                 continue
             seen.add(name)
             if name in question.documents:
-                gained += 1 / math.log2(len(seen) + 1)
+                found.append(len(seen))
             if len(seen) == depth:
                 break
-        ideal = sum(1 / math.log2(rank + 2) for rank in range(min(depth, len(question.documents))))
-        scores.append(min(1.0, gained / ideal))
-    return scores
+        yield found
 
 
 def pool(

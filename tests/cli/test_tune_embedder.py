@@ -78,5 +78,5 @@ def test_embedders_are_ranked(
     hits = [by_name["base"]["hits"][f"hit@{k}"]["value"] for k in (1, 3, 10)]
     assert hits == sorted(hits)
     assert run([*rank, "--model", str(tmp_path / "other")]) == 0
-    assert "against the project" in capsys.readouterr().out
+    assert "other against base: " in capsys.readouterr().out
     assert run([*rank, "--model", "./nowhere"]) == 2

@@ -12,6 +12,7 @@ import click
 from headrace.cli.console import counted, json_option, print_json, say, table
 
 if TYPE_CHECKING:
+    from headrace.measure.verdict import Verdict
     from headrace.protocols import Progress
     from headrace.tuning.embedder import EmbedderTuning, Plan, Tuned
 
@@ -160,20 +161,28 @@ def rank_embedders(
     if as_json:
         print_json(places)
         return
-    rows = []
+    rows = [
+        [
+            place.name,
+            f"{place.ndcg.value:.3f} [{place.ndcg.low:.3f}, {place.ndcg.high:.3f}]",
+            *(f"{hit.value:.2f}" for hit in place.hits.values()),
+            f"{place.passages_per_second:.0f}",
+        ]
+        for place in places
+    ]
+    click.echo(table(["embedder", "nDCG@10", *places[0].hits, "passages/s"], rows, right=(2, 3, 4, 5)))
+    ours = next(place.name for place in places if place.against_first is None)
     for place in places:
-        gap = place.against_first
-        rows.append(
-            [
-                place.name,
-                f"{place.ndcg.value:.3f} [{place.ndcg.low:.3f}, {place.ndcg.high:.3f}]",
-                *(f"{hit.value:.2f}" for hit in place.hits.values()),
-                f"{place.passages_per_second:.0f}",
-                f"{gap.difference:+.3f} {gap.verdict}" if gap else "the project's",
-            ]
-        )
-    headings = ["embedder", "nDCG@10", *places[0].hits, "1/s", "against the project's"]
-    click.echo(table(headings, rows, right=(2, 3, 4, 5)))
+        if (gap := place.against_first) is not None:
+            click.echo(f"\n{place.name} against {ours}: {_said(gap)}")
+
+
+def _said(gap: Verdict) -> str:
+    """A difference as people read it: +0.031 (+0.008 to +0.054), 300 questions: better."""
+    if gap.difference is None or gap.low is None or gap.high is None:
+        return f"{gap.n} questions: {gap.verdict}"
+    bounds = f"({gap.low:+.3f} to {gap.high:+.3f})"
+    return f"{gap.difference:+.3f} {bounds}, {gap.n} questions: {gap.verdict}"
 
 
 def as_contract(result: Tuned) -> dict[str, Any]:
@@ -221,18 +230,13 @@ def _show_plan(plan: Plan, tuning: EmbedderTuning) -> None:
 
 
 def _show(result: Tuned) -> None:
-    def interval(found: Any) -> str:
-        return f"{found.low:+.3f} to {found.high:+.3f}" if found.low is not None else "no interval"
-
     def row(name: str, found: Any) -> list[str]:
         return [name, f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}"]
 
     click.echo(
         table([result.metric, "value", "95 %"], [row("base", result.baseline), row("tuned", result.tuned)])
     )
-    gap = result.difference
-    change = f"{gap.difference:+.3f}" if gap.difference is not None else "none"
-    click.echo(f"\nDifference {change} ({interval(gap)}), {gap.n} questions: {gap.verdict}")
+    click.echo(f"\nDifference {_said(result.difference)}")
     chosen = result.chosen
     if not chosen["epoch"]:
         click.echo("No checkpoint was better than the base on the validation questions: this is the base.")

@@ -44,6 +44,7 @@ __all__ = [
     "Section",
     "Span",
     "Table",
+    "ToolCall",
     "Trace",
     "Usage",
     "digest",
@@ -51,8 +52,18 @@ __all__ = [
 ]
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def to_json(value: Any) -> Any:
     """Plain JSON data (dict, list, str, number, bool, None) for any noun, enum, path or date."""
+    kind = type(value)
+    if kind in _PLAIN:  # most of what a trace holds; the rest of this function costs ten times as much
+        return value
+    if kind is dict:
+        return {str(key): to_json(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [to_json(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         custom = getattr(value, "__json__", None)
         if custom is not None:
@@ -222,13 +233,35 @@ class Passages(Sequence[Passage]):
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A tool that a model wants to be run. ``arguments`` is the text that it wrote, which may be no JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    ``tools`` of a system message are the functions that a model may call, as JSON schemas with name,
+    description and parameters; ``calls`` of an assistant are those that it called, and ``call_id`` of a
+    tool's message says which of them it answers. A model that knows no tools leaves all three alone.
+    """
 
     role: Role
     content: str
     name: str | None = field(default=None, kw_only=True)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
+    calls: tuple[ToolCall, ...] = field(default=(), kw_only=True)
+    call_id: str | None = field(default=None, kw_only=True)
+
+    def __json__(self) -> dict[str, Any]:
+        more = {"tools": self.tools, "calls": self.calls, "call_id": self.call_id}
+        base = {"role": self.role, "content": self.content, "name": self.name}
+        return {**base, **{key: value for key, value in more.items() if value}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,7 +372,8 @@ class Usage:
 class Completion:
     """What a model wrote. ``finish`` is ``stop``, ``length`` (cut off) or ``cancelled``.
 
-    ``exact`` is False where the token counts are an estimate because the server sent none.
+    ``exact`` is False where the token counts are an estimate because the server sent none. ``calls`` are
+    tools that it wants to be run before it goes on.
     """
 
     text: str
@@ -348,6 +382,7 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     exact: bool = True
     identity: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[ToolCall, ...] = ()
 
 
 # --------------------------------------------------------------------------- guards, answers

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from headrace import request, tracing
 from headrace.errors import Cancelled, HeadraceError, InputError, OverBudget, ToolError
 from headrace.flows import guarding, react
+from headrace.flows.native import MOST_AT_ONCE, Native
 from headrace.flows.tool import Tool, observation, tools_of
 from headrace.models.cost import Prices, prompt_tokens
 from headrace.protocols import Model
@@ -36,6 +37,7 @@ Ending = Literal[
 ]
 MOST_IN_A_ROW = 3  # turns that cannot be read, failures of one tool, the same call with the same input
 LIFTED = 100
+LATER = f"Not run: {MOST_AT_ONCE} tools at once are enough. Call it again in the next turn."
 LEFT_OUT = "Observation: [left out: there is no room for it any more]"
 
 
@@ -87,6 +89,10 @@ class Agent:
     needs prices), ``max_seconds``. ``tool_seconds``: the limit of a tool that names none.
     ``observation_chars``: how much of a tool's result the model reads. ``approve`` is asked before a
     tool that needs approval runs; without it such a tool is refused. Safe to share between threads.
+
+    ``mode``: ``native`` hands the tools to the model, which calls them itself (several at once, if it
+    likes); ``react`` describes them in words and reads what it writes; ``auto`` is native where the
+    model says that it can (a server, until it refuses), else in words.
     """
 
     def __init__(
@@ -104,7 +110,10 @@ class Agent:
         observation_chars: int = 4000,
         decoding: Decoding | None = None,
         approve: Callable[[Step], bool] | None = None,
+        mode: Literal["auto", "react", "native"] = "auto",
     ) -> None:
+        if mode not in ("auto", "react", "native"):
+            raise InputError(f"mode={mode!r} is not known.", hint="Use 'auto', 'react' or 'native'.")
         for key, value in (
             ("max_steps", max_steps),
             ("max_tokens", max_tokens),
@@ -117,7 +126,9 @@ class Agent:
                 raise InputError(f"{key}={value!r} is not above 0.", hint="Leave it out for the default.")
         self.model, self.name = model, name
         self.tools = tools_of(tools)
-        self.system = react.instructions(self.tools, instructions)
+        self.in_words = react.InWords(self.tools, instructions)
+        self.native = Native(self.tools, instructions)
+        self.mode = mode
         self.max_steps, self.max_tokens, self.max_cost = max_steps, max_tokens, max_cost
         self.max_seconds, self.tool_seconds = max_seconds, tool_seconds
         self.observation_chars = observation_chars
@@ -175,10 +186,11 @@ class _Run:
 
     def __init__(self, agent: Agent, model: Model, prices: Prices, task: str) -> None:
         self.agent, self.model, self.prices = agent, model, prices
-        self.bare = not guarding.fenced()
-        system = agent.system.removesuffix(react.DATA).rstrip() if self.bare else agent.system
-        self.messages = [Message("system", system), Message("user", task)]
+        self.form: Native | react.InWords = agent.in_words
+        if agent.mode == "native" or (agent.mode == "auto" and agent.tools and calls_tools(model)):
+            self.form = agent.native
         self.task = task
+        self.messages = self._opening()
         # Only an audit lifts the budgets, to see what they hold back.
         self.most_steps = agent.max_steps if guarding.limited() else LIFTED
         self.most_in_a_row = MOST_IN_A_ROW if guarding.limited() else LIFTED
@@ -189,6 +201,9 @@ class _Run:
         self.unreadable = self.failures = self.repeated = 0
         self.last_call = ("", "")
         self.last_failed = ""
+
+    def _opening(self) -> list[Message]:
+        return [self.form.system(bare=not guarding.fenced()), Message("user", self.task)]
 
     def go(self) -> Running:
         try:
@@ -216,12 +231,21 @@ class _Run:
         return result
 
     def _step(self, number: int) -> Running:
-        """One turn of the model and what follows from it. Yields the step; raises _Stop at the end."""
+        """One turn of the model and what follows from it. Yields its steps; raises _Stop at the end."""
         clock = time.monotonic()
         completion = self._ask(number)
-        turn = react.read(completion.text)
-        self.messages.append(Message("assistant", completion.text[: react.LONGEST]))
-        step = Step(number=number, kind="malformed", thought=turn.thought, usage=completion.usage)
+        turns = self.form.read(completion)
+        self.messages.append(self.form.said(completion))
+        usage = completion.usage
+        for at, turn in enumerate(turns):
+            yield from self._follow(turn, usage, clock, late=at >= MOST_AT_ONCE)
+            usage, clock = Usage(), time.monotonic()  # the turn is paid for by its first step
+        self._enough()
+        return AgentResult(answer=None, outcome="gave_up", steps=(), usage=self.usage, seconds=0.0)
+
+    def _follow(self, turn: react.Turn, usage: Usage, clock: float, *, late: bool) -> Running:
+        """What one wish of the model leads to."""
+        step = Step(number=len(self.steps) + 1, kind="malformed", thought=turn.thought, usage=usage)
         if turn.kind == "answer":
             self._check_answer(turn.written)
             raise _Stop("answered", turn.written)
@@ -229,13 +253,13 @@ class _Run:
             raise _Stop("gave_up", turn.written or "The model gave up and did not say why.")
         if turn.kind == "malformed":
             self.unreadable += 1
-            reply = react.corrected(list(self.agent.tools))
+            reply = self.form.corrected()
             self.messages.append(reply)
             step = replace(step, error=reply.content, seconds=time.monotonic() - clock)
         else:
             self.unreadable = 0
             step = replace(step, kind="tool", tool=turn.tool)
-            tool, arguments, problem = self._choose(turn)
+            tool, arguments, problem = (None, None, LATER) if late else self._choose(turn)
             if arguments is not None:
                 step = replace(step, inputs=to_json(arguments))
             if problem is None and tool is not None and tool.approve:
@@ -248,10 +272,15 @@ class _Run:
                 step = self._use(tool, arguments, step)
             else:
                 step = replace(step, error=problem)
-            self._observe(step)
+            self._observe(step, turn)
             step = replace(step, seconds=time.monotonic() - clock)
         self.steps.append(step)
         yield step
+        return AgentResult(answer=None, outcome="gave_up", steps=(), usage=self.usage, seconds=0.0)
+
+    def _enough(self) -> None:
+        """Whether something went wrong too often in a row."""
+        step = self.steps[-1]
         if self.unreadable >= self.most_in_a_row:
             raise _Stop("gave_up", f"The model wrote {self.unreadable} turns in a row that cannot be read.")
         if self.failures >= self.most_in_a_row:
@@ -260,7 +289,6 @@ class _Run:
             )
         if self.repeated > self.most_in_a_row:
             raise _Stop("gave_up", f"The model called {step.tool!r} with the same input again and again.")
-        return AgentResult(answer=None, outcome="gave_up", steps=(), usage=self.usage, seconds=0.0)
 
     # ------------------------------------------------------------------ guards
 
@@ -272,7 +300,7 @@ class _Run:
             raise _Stop("gave_up", f"{guarding.REFUSED} {found[0].message}")
 
     def _check_answer(self, text: str) -> None:
-        found = guarding.said(text, prompt=self.agent.system)
+        found = guarding.said(text, prompt=self.form.text)
         for finding in found:
             tracing.note("findings", finding)
         if guarding.blocked(found):
@@ -303,12 +331,22 @@ class _Run:
         except Exception as error:  # whatever a model does, the run ends typed
             if time.monotonic() >= ends:
                 raise _Stop("out_of_time", f"The {self.agent.max_seconds:g} s are over.") from error
+            if self._can_do_without_tools():
+                return self._ask(number)
             message = (
                 error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
             )
             raise _Stop("model_failed", shorten(message, 500)) from error
         self.usage = self.usage + completion.usage
         return completion
+
+    def _can_do_without_tools(self) -> bool:
+        """Whether the server has just refused tools, and words are allowed instead."""
+        if self.agent.mode != "auto" or self.form is self.agent.in_words or calls_tools(self.model):
+            return False
+        self.form = self.agent.in_words
+        self.messages = self._opening()
+        return True
 
     def _ended(self, error: Cancelled) -> _Stop:
         """Out of time, or stopped by somebody."""
@@ -323,13 +361,14 @@ class _Run:
         usual = self.agent.decoding
         if not guarding.limited():
             usual = replace(usual, max_new_tokens=guarding.UNLIMITED)
-        decoding = replace(usual, stop=(*usual.stop, *react.STOP))
+        decoding = replace(usual, stop=(*usual.stop, *self.form.stop))
         window = self.model.window
         needed = prompt_tokens(self.messages, self.model.count)
         if window is not None:
             room = min(decoding.max_new_tokens, max(1, window // 4))
             while needed + room >= window and self.seen:
-                self.messages[self.seen.pop(0)] = Message("user", LEFT_OUT)
+                oldest = self.seen.pop(0)
+                self.messages[oldest] = replace(self.messages[oldest], content=LEFT_OUT)
                 needed = prompt_tokens(self.messages, self.model.count)
             decoding = _at_most(decoding, room)
         agent = self.agent
@@ -360,7 +399,7 @@ class _Run:
             names = ", ".join(self.agent.tools) or "none"
             return None, None, f"There is no tool {shorten(turn.tool, 60)!r}. The tools are: {names}."
         try:
-            arguments = tool.read(turn.written)
+            arguments = self.form.arguments(tool, turn.written)
         except HeadraceError as error:
             return tool, None, str(error)
         call = (tool.name, json.dumps(to_json(arguments), sort_keys=True))
@@ -390,9 +429,14 @@ class _Run:
         self.failures, self.last_failed = 0, ""
         return replace(step, observation=found)
 
-    def _observe(self, step: Step) -> None:
+    def _observe(self, step: Step, turn: react.Turn) -> None:
         self.seen.append(len(self.messages))
-        self.messages.append(react.observed(step.observation or f"Error: {step.error}"))
+        self.messages.append(self.form.observed(step.observation or f"Error: {step.error}", turn))
+
+
+def calls_tools(model: Model) -> bool:
+    """Whether a model says that it calls tools itself."""
+    return getattr(model, "calls_tools", False) is True
 
 
 def _at_most(decoding: Decoding, tokens: int) -> Decoding:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from headrace import tracing
 from headrace.flows import guarding
 from headrace.flows.tool import Tool
 from headrace.prompts.fences import make_fence, neutralise
-from headrace.types import Message
+from headrace.types import Completion, Message
 
 STOP = ("\nObservation:",)
 MALFORMED = (
@@ -35,12 +35,13 @@ LONGEST = 200_000  # code points of a turn that are read
 @dataclass(frozen=True, kw_only=True)
 class Turn:
     """What a model wrote. ``kind``: ``action`` (``tool`` and ``written``, its input), ``answer`` or
-    ``give up`` (``written``), ``malformed``."""
+    ``give up`` (``written``), ``malformed``. ``call`` is the id of a native call."""
 
     kind: Literal["action", "answer", "give up", "malformed"]
     thought: str = ""
     tool: str = ""
     written: str = ""
+    call: str = ""
 
 
 def read(text: str) -> Turn:
@@ -94,16 +95,54 @@ def instructions(tools: Mapping[str, Tool], more: str) -> str:
 
 
 def observed(text: str) -> Message:
-    """A tool's result as the next message: without orders to the model, between marks of its own."""
+    """A tool's result as the next message."""
+    return Message("user", f"Observation:\n{marked(text)}")
+
+
+def marked(text: str) -> str:
+    """A tool's result as a model may read it: without orders to it, between marks of its own."""
     text, found = guarding.foreign(text, "tool result")
     for finding in found:
         tracing.note("findings", finding)
     if not guarding.fenced():
-        return Message("user", f"Observation:\n{text}")
-    fence = make_fence([text], label="observation")
-    return Message("user", f"Observation:\n{fence.around(neutralise(text))}")
+        return text
+    return make_fence([text], label="observation").around(neutralise(text))
 
 
 def corrected(tools: Sequence[str]) -> Message:
     """The answer to a turn that cannot be read."""
     return Message("user", MALFORMED.format(names=", ".join(tools) or "no tool"))
+
+
+class InWords:
+    """The form of turns that any model can write. ``native.py`` has the other one."""
+
+    stop = STOP
+
+    def __init__(self, tools: Mapping[str, Tool], more: str) -> None:
+        self.names = list(tools)
+        self.text = instructions(tools, more)
+
+    def system(self, *, bare: bool) -> Message:
+        """The system message; ``bare`` leaves out what it says of marks."""
+        return Message("system", self.text.removesuffix(DATA).rstrip() if bare else self.text)
+
+    def read(self, completion: Completion) -> list[Turn]:
+        """What the model wants: one thing at a time."""
+        return [read(completion.text)]
+
+    def arguments(self, tool: Tool, written: str) -> dict[str, Any]:
+        """What the model wrote as input, read tolerantly. InputError where it cannot be meant."""
+        return tool.read(written)
+
+    def said(self, completion: Completion) -> Message:
+        """The model's turn as a message."""
+        return Message("assistant", completion.text[:LONGEST])
+
+    def observed(self, text: str, turn: Turn) -> Message:
+        """The tool's result for the next turn."""
+        return observed(text)
+
+    def corrected(self) -> Message:
+        """What is said to a turn that cannot be read."""
+        return corrected(self.names)

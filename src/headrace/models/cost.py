@@ -6,13 +6,14 @@ tokens, as ``[models.NAME] input_price`` and ``output_price``; where one is unkn
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.errors import SettingsError
 from headrace.settings import ModelSettings
-from headrace.types import Decoding, Message, Usage
+from headrace.types import Decoding, Message, Usage, to_json
 
 # Words of Latin letters, runs of digits, line breaks, any other character that is not a blank.
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]+|\n|[^\sA-Za-z0-9]")
@@ -58,8 +59,16 @@ class Prices:
 
 
 def prompt_tokens(messages: Sequence[Message], count: Callable[[str], int]) -> int:
-    """Tokens of a conversation: each message's text and what a chat format puts round it."""
-    return sum(count(message.content) + MESSAGE_OVERHEAD for message in messages)
+    """Tokens of a conversation: each message's text and what a chat format puts round it, and the tools
+    that it offers and calls."""
+    return sum(count(message.content) + MESSAGE_OVERHEAD + _of_tools(message, count) for message in messages)
+
+
+def _of_tools(message: Message, count: Callable[[str], int]) -> int:
+    if not (message.tools or message.calls):
+        return 0
+    written = json.dumps(to_json([message.tools, message.calls]), ensure_ascii=False)
+    return count(written)
 
 
 def estimate(

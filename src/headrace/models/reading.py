@@ -13,8 +13,10 @@ from typing import Any, Literal
 from headrace.errors import ModelError, ModelRefused
 from headrace.models.endpoint import read_error
 from headrace.text import shorten
+from headrace.types import ToolCall
 
 Finish = Literal["stop", "length", "cancelled"]
+MOST_CALLS = 64  # in one answer
 _FINISH: Mapping[str, Finish] = {"length": "length", "max_tokens": "length"}
 
 
@@ -32,6 +34,7 @@ class Reading:
     ) -> None:
         self._model, self._where, self._clean = model, where, clean
         self.text: list[str] = text or []
+        self._calls: dict[int, dict[str, str]] = {}
         self.finish = finish
         self.usage: Mapping[str, Any] = {}
         self.said: dict[str, Any] = {}
@@ -40,6 +43,14 @@ class Reading:
     def whole(self) -> str:
         """All that has come."""
         return "".join(self.text)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tools that were called, in their order; one without an id gets its place for one."""
+        return tuple(
+            ToolCall(id=call["id"] or f"call_{at}", name=call["name"], arguments=call["arguments"])
+            for at, call in sorted(self._calls.items())
+        )
 
     @property
     def tokens(self) -> tuple[int, int] | None:
@@ -77,6 +88,8 @@ class Reading:
         if finish is not None:
             self.finish = _FINISH.get(str(finish), "stop")
         found = choices[0].get(part)
+        if isinstance(found, dict) and found.get("tool_calls"):
+            self._take_calls(found["tool_calls"])
         content = found.get("content") if isinstance(found, dict) else None
         if isinstance(content, list):  # a list of parts, of which some are text
             content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
@@ -84,6 +97,28 @@ class Reading:
             return ""
         self.text.append(content)
         return content
+
+    def _take_calls(self, sent: Any) -> None:
+        """Calls of tools, whole or in pieces: pieces of one call share an ``index``."""
+        for at, call in enumerate(sent if isinstance(sent, list) else []):
+            if not isinstance(call, dict):
+                raise self.nonsense(sent)
+            index = call.get("index")
+            place = index if isinstance(index, int) else at
+            if not 0 <= place < MOST_CALLS:
+                raise self.nonsense(call)
+            known = self._calls.setdefault(place, {"id": "", "name": "", "arguments": ""})
+            if isinstance(call.get("id"), str):
+                known["id"] = known["id"] or call["id"]
+            function = call.get("function")
+            if not isinstance(function, dict):
+                continue
+            if isinstance(function.get("name"), str):
+                known["name"] += function["name"]
+            arguments = function.get("arguments")
+            if isinstance(arguments, dict):  # some servers send the object itself
+                arguments = json.dumps(arguments, ensure_ascii=False)
+            known["arguments"] += arguments if isinstance(arguments, str) else ""
 
     def nonsense(self, data: Any) -> ModelError:
         """What to say about an object that is no answer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -33,7 +34,7 @@ from headrace.models.sse import events
 from headrace.models.stream import Pieces, TextStream, called
 from headrace.settings import ModelSettings, Policy, environment
 from headrace.text import shorten
-from headrace.types import Completion, Decoding, Message, digest
+from headrace.types import Completion, Decoding, Message, digest, to_json
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
@@ -44,7 +45,7 @@ class RemoteModel:
     """A model behind an endpoint. ``window`` and prices come from the settings, or are unknown.
 
     ``body`` is added to each request (and wins over what a Decoding says), ``omit`` names fields
-    that this server does not take.
+    that this server does not take. ``tools``: the server is offered the tools of a conversation.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RemoteModel:
         prices: Prices | None = None,
         body: Mapping[str, Any] | None = None,
         omit: Sequence[str] = (),
+        tools: bool = True,
     ) -> None:
         self.name = f"{provider}:{model}"
         self.window = window
@@ -66,6 +68,7 @@ class RemoteModel:
         self._prices = prices or Prices()
         self._body = dict(body or {})
         self._omit = set(omit)
+        self.calls_tools = tools  # until the server refuses them
         self._long_name = False  # the server wants max_completion_tokens for max_tokens
 
     def __repr__(self) -> str:
@@ -148,10 +151,7 @@ class RemoteModel:
             )
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [
-                {"role": m.role, "content": m.content, **({"name": m.name} if m.name else {})}
-                for m in messages
-            ],
+            "messages": [_sent(message) for message in messages],
             "max_completion_tokens" if self._long_name else "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
         }
@@ -163,6 +163,8 @@ class RemoteModel:
             "seed": decoding.seed,
             "stream": stream or None,
             "stream_options": {"include_usage": True} if stream else None,
+            "tools": [{"type": "function", "function": to_json(t)} for m in messages for t in m.tools]
+            or None,
         }
         body.update((key, value) for key, value in optional.items() if value is not None)
         body.update(self._body)
@@ -175,6 +177,8 @@ class RemoteModel:
         if "stream_options" in rejected.message and "stream_options" not in self._omit:
             self._omit.add("stream_options")
             return True
+        if re.search(r"\btools?\b|tool_choice|function.call", rejected.message, re.IGNORECASE):
+            self.calls_tools = False  # said in the error; an agent can go on in words
         if "max_completion_tokens" in rejected.message and not self._long_name:
             self._long_name = True
             return True
@@ -188,7 +192,7 @@ class RemoteModel:
     def _read(self, data: Any) -> Reading:
         reading = self._reading()
         reading.take(data, "message")
-        if reading.finish is None and not reading.text:
+        if reading.finish is None and not reading.text and not reading.calls:
             raise reading.nonsense(data)
         return reading
 
@@ -203,6 +207,7 @@ class RemoteModel:
             usage=self._prices.usage(used, written),
             exact=tokens is not None,
             identity={**self.identity, **reading.said},
+            calls=reading.calls if reading.finish != "cancelled" else (),
         )
 
     def _streamed(
@@ -233,7 +238,7 @@ class RemoteModel:
                 ) from error
             if reading.finish is None:
                 cut = self._cut(reading, "the stream ended without an end mark")
-                if reading.text:
+                if reading.text or reading.calls:
                     raise cut
                 raise http.Again(cut)
 
@@ -301,6 +306,22 @@ class RemoteModel:
         )
 
 
+def _sent(message: Message) -> dict[str, Any]:
+    """A message as such servers take it."""
+    found: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        found["name"] = message.name
+    if message.call_id:
+        found["tool_call_id"] = message.call_id
+    if message.calls:
+        found["content"] = message.content or None
+        found["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in message.calls
+        ]
+    return found
+
+
 def _drain(sent: Iterator[str]) -> None:
     """Read to the end of the stream, so that the connection can be used again; without patience."""
     with suppress(Cancelled), request.context(deadline=0.2):
@@ -320,14 +341,15 @@ def open_remote(
     """The model ``name`` at ``settings.url``; without a url at OPENAI_BASE_URL or OpenAI itself.
 
     OPENAI_API_KEY is sent only where no url is set: a key goes to the server it is for. For any
-    other server name the variable in ``key``. ``options``: headers, body (tables), omit (a list).
+    other server name the variable in ``key``. ``options``: headers, body (tables), omit (a list),
+    tools (whether it is offered any).
     """
-    kinds: Mapping[str, type] = {"headers": dict, "body": dict, "omit": list}
+    kinds: Mapping[str, type] = {"headers": dict, "body": dict, "omit": list, "tools": bool}
     for option, value in settings.options.items():
         if option not in kinds or not isinstance(value, kinds[option]):
             raise SettingsError(
                 f"The option {option!r} = {value!r} is not one of a remote model.",
-                hint="Known: headers and body (tables), omit (a list of field names).",
+                hint="Known: headers and body (tables), omit (a list of field names), tools (true or false).",
             )
     if not all(isinstance(value, str) for value in settings.options.get("headers", {}).values()):
         raise SettingsError("options.headers holds a value that is not a text.", hint="Quote it.")
@@ -357,4 +379,5 @@ def open_remote(
         prices=Prices.of(settings),
         body=settings.options.get("body"),
         omit=settings.options.get("omit", ()),
+        tools=settings.options.get("tools", True),
     )

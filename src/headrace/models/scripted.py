@@ -20,9 +20,10 @@ from headrace.errors import HeadraceError, InputError, ModelBusy, ModelError, No
 from headrace.models.cost import Prices
 from headrace.models.stream import Pieces, StopFilter, TextStream, called
 from headrace.settings import ModelSettings, Policy
-from headrace.types import Completion, Decoding, Message, Prompt, digest
+from headrace.types import Completion, Decoding, Message, Prompt, ToolCall, digest
 
-Replies = str | Sequence[str] | Mapping[str, str] | Callable[[Sequence[Message]], str]
+Reply = str | Message  # a Message can call tools
+Replies = Reply | Sequence[Reply] | Mapping[str, str] | Callable[[Sequence[Message]], Reply]
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 # A numbered passage of a prompt: its header line "[1] …", then its text up to the next header, an
@@ -46,7 +47,8 @@ class ScriptedModel:
     (``cycle=True``: begins again); a mapping has regular expressions for keys, searched in the
     prompt's text, first match first; a callable gets the messages. ``delay`` is in seconds before
     the first word, ``pace`` before each further one. ``fail`` is how many calls fail with ModelBusy
-    before the first success, or a list of errors (None: no error), one per call.
+    before the first success, or a list of errors (None: no error), one per call. ``tools``: it says that
+    it calls tools, as a reply does that is a Message with ``calls``.
 
     ``calls`` holds what was asked. Safe to share between threads.
     """
@@ -63,7 +65,9 @@ class ScriptedModel:
         fail: int | Sequence[HeadraceError | None] = 0,
         cycle: bool = False,
         mirror: bool = False,
+        tools: bool = False,
     ) -> None:
+        self.calls_tools = tools
         self.name = name
         self.window = window
         self.calls: list[Call] = []
@@ -100,11 +104,11 @@ class ScriptedModel:
     def complete(self, messages: Sequence[Message], decoding: Decoding) -> Completion:
         """The next reply, whole."""
         with called(self.name, messages, decoding, provider="scripted") as call:
-            pieces, finish = self._play(messages, decoding)
+            pieces, finish, calls = self._play(messages, decoding)
             for index, _ in enumerate(pieces):
                 self._wait(index)
             request.checkpoint()
-            return call.done(self._completion(messages, "".join(pieces), finish))
+            return call.done(self._completion(messages, "".join(pieces), finish, calls))
 
     def stream(self, messages: Sequence[Message], decoding: Decoding) -> TextStream:
         """The next reply, word by word."""
@@ -115,12 +119,12 @@ class ScriptedModel:
 
     def _pieces(self, messages: Sequence[Message], decoding: Decoding) -> Pieces:
         with called(self.name, messages, decoding, provider="scripted", stream=True) as call:
-            pieces, finish = self._play(messages, decoding)
+            pieces, finish, calls = self._play(messages, decoding)
             for index, piece in enumerate(pieces):
                 self._wait(index)
                 call.piece()
                 yield piece
-            return call.done(self._completion(messages, "".join(pieces), finish))
+            return call.done(self._completion(messages, "".join(pieces), finish, calls))
 
     def _wait(self, index: int) -> None:
         """Be as slow as told, in small naps, so that cancelling works as with a real model."""
@@ -130,8 +134,10 @@ class ScriptedModel:
             time.sleep(min(left, 0.02))
             request.checkpoint()
 
-    def _play(self, messages: Sequence[Message], decoding: Decoding) -> tuple[list[str], str]:
-        """The pieces of the reply to these messages, and how it ends."""
+    def _play(
+        self, messages: Sequence[Message], decoding: Decoding
+    ) -> tuple[list[str], str, tuple[ToolCall, ...]]:
+        """The pieces of the reply to these messages, how it ends, and the tools that it calls."""
         used = sum(self.count(message.content) for message in messages)
         if self.window is not None and used >= self.window:
             raise InputError(
@@ -144,17 +150,18 @@ class ScriptedModel:
             error = self._errors[number] if number < len(self._errors) else None
             if error is not None:
                 raise error
-            reply = self._reply(messages)
+            found = self._reply(messages)
+        reply, calls = (found, ()) if isinstance(found, str) else (found.content, found.calls)
         filtered = StopFilter(decoding.stop)
         cut = filtered.feed(reply) + filtered.flush()
         pieces = _WORD.findall(cut)
         if self._mirror or self.count(cut) <= decoding.max_new_tokens:
-            return pieces, "stop"
-        return pieces[: decoding.max_new_tokens], "length"
+            return pieces, "stop", calls
+        return pieces[: decoding.max_new_tokens], "length", ()
 
-    def _reply(self, messages: Sequence[Message]) -> str:
+    def _reply(self, messages: Sequence[Message]) -> Reply:
         replies = self._replies
-        if isinstance(replies, str):
+        if isinstance(replies, (str, Message)):
             return replies
         if callable(replies):
             return replies(messages)
@@ -175,7 +182,9 @@ class ScriptedModel:
         self._played += 1
         return replies[(self._played - 1) % len(replies)]
 
-    def _completion(self, messages: Sequence[Message], reply: str, finish: Any) -> Completion:
+    def _completion(
+        self, messages: Sequence[Message], reply: str, finish: Any, calls: tuple[ToolCall, ...] = ()
+    ) -> Completion:
         used = sum(self.count(message.content) for message in messages)
         return Completion(
             text=reply,
@@ -183,6 +192,7 @@ class ScriptedModel:
             finish=finish,
             usage=self._prices.usage(used, self.count(reply)),
             identity=self.identity,
+            calls=calls,
         )
 
 

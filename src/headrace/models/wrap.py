@@ -240,6 +240,11 @@ class Fallback(Wrapper):
         return min((m.window for m in self._models if m.window is not None), default=None)
 
     @property
+    def calls_tools(self) -> bool:
+        """Whether every one of them calls tools."""
+        return all(getattr(model, "calls_tools", False) for model in self._models)
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """That of the first, with those of the others under ``fallbacks``."""
         others = [{"name": m.name, **to_json(m.identity)} for m in self._models[1:]]

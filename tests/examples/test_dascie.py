@@ -76,3 +76,39 @@ def test_an_agent_that_gives_up_says_why(dascie: ModuleType, tmp_path: Path) -> 
     app = dascie.dascie.using({dascie.llm: ScriptedModel("Give Up: this table has no horses.")})
     report = app("How fast are the horses?", str(dascie.DATA / "ferries.csv"), str(work))
     assert (report.outcome, report.text, report.files) == ("gave_up", "this table has no horses.", [])
+
+
+QUESTIONS = {
+    "How many rows are there?": "len(df)",
+    "How many lines are there?": "df.line.nunique()",
+    "How many passengers were there in all?": "df.passengers.sum()",
+    "How many in 2024?": "df[df.month.str.startswith('2024')].passengers.sum()",
+    "Which line had most passengers?": "df.groupby('line').passengers.sum().idxmax()",
+    "Which line had fewest?": "df.groupby('line').passengers.sum().idxmin()",
+    "What is the mean delay?": "round(float(df.delay.mean()), 6)",
+    "What is the median delay?": "float(df.delay.median())",
+    "Which month was windiest?": "df.groupby('month').wind.mean().idxmax()",
+    "What was the strongest wind?": "float(df.wind.max())",
+    "How do wind and delay correlate?": "round(float(df.wind.corr(df.delay)), 6)",
+    "How many departures had Hafen-Rissen?": "df[df.line == 'Hafen-Rissen'].departures.sum()",
+    "How many months had more than 8 m/s of wind?": "(df.groupby('month').wind.mean() > 8).sum()",
+    "How many passengers a departure?": "round(float(df.passengers.sum() / df.departures.sum()), 6)",
+    "Which line was latest on average?": "df.groupby('line').delay.mean().idxmax()",
+    "How did they grow?": "df.groupby(df.month.str[:4]).passengers.sum().pct_change().iloc[-1].round(6)",
+    "What is the spread of the delay?": "round(float(df.delay.std()), 6)",
+    "Which were the three busiest months?": "df.groupby('month').passengers.sum().nlargest(3).index.tolist()",
+    "Are there empty cells?": "int(df.isna().sum().sum())",
+    "How late was each line?": "df.groupby('line').delay.mean().round(4).to_dict()",
+}
+
+
+def test_answers_to_twenty_questions_are_those_of_pandas(dascie: ModuleType) -> None:
+    """The questions as code, in one sandbox: what the tool gives is what pandas gives here."""
+    table = dascie.DATA / "ferries.csv"
+    tool = hr.tools.dataframe(table, timeout=120)
+    ran = tool("\n".join(f"print(repr({code}))" for code in QUESTIONS.values()))
+    assert ran.outcome == "ok", ran.stderr
+    df = pandas.read_csv(table)
+    wanted = [repr(eval(code, {"df": df})) for code in QUESTIONS.values()]
+    assert ran.stdout.splitlines() == wanted
+    assert len(QUESTIONS) == 20

@@ -146,6 +146,14 @@ def test_the_fixed_refusal_is_an_abstention() -> None:
     assert found["off"].means["abstention"]["value"] == 0.5
 
 
+def test_a_prompt_for_another_model_is_noted() -> None:
+    other = wording("other", "Name it.", models=("openai:*",))
+    found = compare_prompts([PLAIN, other], MILLS, ["exact_match"], model=ScriptedModel("1"))
+    assert any("written for openai:*" in note for note in found.notes)
+    assert other.written_for("openai:m")
+    assert PLAIN.written_for("anything")
+
+
 def test_seconds_get_no_verdict() -> None:
     found = compare_prompts([PLAIN, CAREFUL], MILLS, ["latency"], model=ScriptedModel("1"))
     assert found.winner is None

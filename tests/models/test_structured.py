@@ -161,3 +161,105 @@ def test_what_cannot_work_is_refused_before_the_model_is_asked(
 )
 def test_a_megabyte_of_brackets_ends(text: str) -> None:
     assert all(found.problem for found in candidates(text))  # in seconds: nothing here is quadratic
+
+
+ROWS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "kind": {"type": "string"},
+            "bags": {"type": "integer"},
+            "note": {"type": ["string", "null"]},
+        },
+        "required": ["kind", "bags"],
+    },
+}
+ORDER = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["rye", "wheat"]},
+        "bags": {"type": "integer"},
+        "dry": {"type": "boolean"},
+        "days": {"type": "array", "items": {"type": "number"}},
+    },
+    "required": ["kind", "bags"],
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "schema", "text", "value"),
+    [
+        (
+            "list",
+            {"type": "array", "items": {"type": "string"}},
+            "Sure:\n- rye\n* wheat | oat\n",
+            ["rye", "wheat | oat"],
+        ),
+        ("list", {"type": "array", "items": {"type": "number"}}, "1. 2.5\n2) 1,000", [2.5, 1000]),
+        (
+            "table",
+            ROWS,
+            "Here:\n\n| Kind | **Bags** | note |\n|:--|--:|---|\n| rye \\| oat | 1,200 | |\n"
+            "| wheat | 3 | old |\n",
+            [{"kind": "rye | oat", "bags": 1200, "note": None}, {"kind": "wheat", "bags": 3, "note": "old"}],
+        ),
+        (
+            "xml",
+            ORDER,
+            "```xml\n<answer><kind>rye</kind><bags> 3 </bags><dry>yes</dry>"
+            "<days><item>1</item><item>2.5</item></days></answer>\n```",
+            {"kind": "rye", "bags": 3, "dry": True, "days": [1, 2.5]},
+        ),
+    ],
+)
+def test_other_forms_give_the_same_kind_of_value(form: Any, schema: Any, text: str, value: Any) -> None:
+    model = ScriptedModel(["no", text])
+    made = structured(model, "What?", schema, form=form)
+    assert made.value == value
+    assert made.attempts == 2
+    shown = Form(schema, form=form)
+    assert shown.read(shown.instruction.partition("invented:\n")[2])[1] == []  # its own example fits
+
+
+@pytest.mark.parametrize(
+    ("form", "schema", "text", "why"),
+    [
+        ("list", {"type": "array", "items": {"type": "integer"}}, "- many", "not of type integer"),
+        ("table", ROWS, "| kind | bags |\n|---|---|\n| rye |", "1 cells under 2 headings"),
+        ("table", ROWS, "| kind |\n|---|\n| rye |", "lacks 'bags'"),
+        ("table", ROWS, "| kind | bags |", "no table with a heading"),
+        ("xml", ORDER, "<answer><kind>rye</answer>", "the XML is broken"),
+        ("xml", ORDER, "<kind>rye</kind>", "there is no <answer>"),
+        ("xml", ORDER, '<answer><!DOCTYPE a [<!ENTITY b "c">]><kind>&b;</kind></answer>', "not read"),
+        ("xml", ORDER, "<answer><kind>rye</kind><kind>rye</kind></answer>", "stands twice"),
+        ("xml", ORDER, "<answer>" + "<a>" * 5000 + "</a>" * 5000 + "</answer>", "deeper than 50"),
+    ],
+)
+def test_other_forms_say_what_is_wrong(form: Any, schema: Any, text: str, why: str) -> None:
+    with pytest.raises(InvalidOutput) as caught:
+        structured(
+            ScriptedModel(text),
+            "What?",
+            schema,
+            form=form,
+            attempts=1,
+            decoding=Decoding(max_new_tokens=10**6),
+        )
+    assert why in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("form", "schema"),
+    [
+        ("list", ORDER),
+        ("list", {"type": "array", "items": ORDER}),
+        ("table", {"type": "array", "items": {"type": "string"}}),
+        ("table", {"type": "array", "items": ORDER}),
+        ("yaml", ORDER),
+    ],
+)
+def test_a_form_needs_its_shape(form: Any, schema: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        structured(ScriptedModel(""), "What?", schema, form=form)
+    assert caught.value.hint

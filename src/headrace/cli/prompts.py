@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.console import json_option, print_json, table, wrapped
+from headrace.cli.console import json_option, print_json, say, table, wrapped
 from headrace.cli.prompts_compare import compare
 
 if TYPE_CHECKING:
@@ -236,6 +236,8 @@ def show(prompt: str, values: tuple[str, ...], model: str, family: Any, past: bo
     if given or ((model or family) and not template.variables):
         if isinstance(template, FourPart):
             made = template.rendered(given, model=model, family=family)
+            if model and not template.written_for(model):
+                say(wrapped(f"It was written for {', '.join(template.models)}, not for {model}."))
             text = made.text
             sent = {"family": made.family, "messages": to_json(made.messages), "stop": list(made.stop)}
         else:

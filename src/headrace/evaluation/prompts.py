@@ -106,6 +106,9 @@ def compare_prompts(
     else:
         opened, stands_in = _model(model)
         asked = opened.name
+        for name, template in templates:
+            if isinstance(template, FourPart) and not template.written_for(asked):
+                notes.append(f"{name} was written for {', '.join(template.models)}, and {asked} answered.")
         applications = [_asking(opened, name, template, decoding) for name, template in templates]
         if stands_in:
             notes.append(

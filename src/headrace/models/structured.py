@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from headrace import request, tracing
 from headrace.errors import InputError, InvalidOutput
+from headrace.models import forms
 from headrace.models.jsonlike import candidates
 from headrace.schema.asking import asking
 from headrace.schema.check import check
@@ -23,6 +24,7 @@ from headrace.text import shorten
 from headrace.types import Completion, Decoding, Message, Usage, to_json
 
 ATTEMPTS = 3
+_CALLED = {"json": "JSON value", "list": "list", "table": "table", "xml": "XML"}
 _REPEATED = 20_000  # characters of a reply that go back to the model with what is wrong with it
 
 
@@ -57,23 +59,25 @@ def structured(
     attempts: int = ATTEMPTS,
     decoding: Decoding | None = None,
     ask: bool = True,
+    form: forms.Form = "json",
 ) -> Structured:
     """Have ``model`` answer with a value that satisfies ``schema``.
 
     ``schema`` is a JSON schema (a mapping) or a pydantic model. ``example`` is a value that fits and
     goes into the prompt; None takes the schema's own or makes one. ``ask`` False: the messages hold
-    schema and example already. ``attempts`` counts all calls, the first one included.
+    schema and example already. ``form``: how the model writes it, ``json``, ``list`` (of texts or
+    numbers), ``table`` (rows of one level) or ``xml``. ``attempts`` counts all calls, the first one included.
 
     Raises InputError, before the model is asked, for a schema that is broken or that no value can
     satisfy, and for an example that does not fit; InvalidOutput (``attempts``, ``text``,
     ``problems``) where no attempt gave a value that fits.
     """
-    form = Form(schema, example=example)
+    wanted = Form(schema, example=example, form=form)
     if attempts < 1 or isinstance(attempts, bool):
         raise InputError(f"attempts={attempts!r} is below 1.", hint="Give the number of calls, 1 or more.")
     asked = [Message("user", messages)] if isinstance(messages, str) else list(messages)
     if ask:
-        asked = form.asked(asked)
+        asked = wanted.asked(asked)
     settings = decoding or Decoding()
     usage, rejected, turn = Usage(), list[str](), asked
     with tracing.span("structured", kind="step") as span:
@@ -82,7 +86,7 @@ def structured(
             written = model.complete(turn, settings)
             usage = usage + written.usage
             span.set(attempts=attempt)
-            value, wrong = form.read(written.text)
+            value, wrong = wanted.read(written.text)
             if not wrong:
                 return Structured(
                     value=value,
@@ -95,7 +99,7 @@ def structured(
             if written.finish == "length":
                 wrong = [f"the text was cut off after {written.usage.output_tokens} tokens", *wrong]
             rejected.append("; ".join(wrong))
-            turn = [*asked, *_again(written.text, wrong)]
+            turn = [*asked, *_again(written.text, wrong, form)]
     cut = written.finish == "length"
     raise InvalidOutput(
         f"{written.model} wrote no value that fits the schema in {attempts} "
@@ -110,14 +114,14 @@ def structured(
     )
 
 
-def _again(text: str, wrong: Sequence[str]) -> list[Message]:
+def _again(text: str, wrong: Sequence[str], form: str) -> list[Message]:
     listed = "\n".join(f"- {problem}" for problem in wrong)
     said = text if len(text) <= _REPEATED else text[:_REPEATED] + "…"
     return [
         Message("assistant", said.strip() or "(nothing)"),
         Message(
             "user",
-            f"That does not fit:\n{listed}\nReply with the corrected JSON value and nothing else.",
+            f"That does not fit:\n{listed}\nReply with the corrected {_CALLED[form]} and nothing else.",
         ),
     ]
 
@@ -125,10 +129,11 @@ def _again(text: str, wrong: Sequence[str]) -> list[Message]:
 class Form:
     """A schema, ready to be asked for and read: of a mapping, true, or a pydantic model."""
 
-    def __init__(self, schema: Any, *, example: Any = None) -> None:
+    def __init__(self, schema: Any, *, example: Any = None, form: forms.Form = "json") -> None:
         self.type = schema if _is_pydantic(schema) else None
         self.schema: Any = schema.model_json_schema() if self.type is not None else schema
         check(self.schema)
+        self.form = None if form == "json" else forms.form_of(form, self.schema)
         self._example = to_json(_plain(example))
         if example is not None and (wrong := self._check(self._example)[1]):
             raise InputError(
@@ -143,6 +148,11 @@ class Form:
     @cached_property
     def instruction(self) -> str:
         """What a prompt has to say: the schema and a worked example."""
+        if self.form is not None:
+            return (
+                f"{self.form.order}\n\nAn example of the form; its values are invented:\n"
+                + self.form.write(self.example)
+            )
         return asking(self.schema, self.example)
 
     def asked(self, messages: Sequence[Message]) -> list[Message]:
@@ -155,6 +165,12 @@ class Form:
 
     def read(self, text: str) -> tuple[Any, list[str]]:
         """(the value, []) or (None, what is wrong). Of several values in a text, the first that fits."""
+        if self.form is not None:
+            try:
+                value = self.form.read(text)
+            except ValueError as error:
+                return None, [str(error)]
+            return self._check(value)
         first: list[str] = []
         for found in candidates(text):
             if found.problem:

@@ -182,6 +182,10 @@ class FourPart(Template):
             return ""
         return clauses.REFUSAL if self.context else clauses.UNKNOWN
 
+    def written_for(self, model: str) -> bool:
+        """Whether a model of this name is one of those that the prompt names; True where it names none."""
+        return not self.models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+
     def dump(self) -> str:
         """The template as text for people and for ``diff``: options, parts, overrides, examples."""
         usual = vars(Options())
@@ -232,6 +236,8 @@ class FourPart(Template):
                 hint="Shorten them; a limit keeps long attacks and costs out.",
             )
         chosen = self._for(kind, model)
+        if self.options.delimiter != "none":
+            values = {name: without_turns(value) for name, value in values.items()}
         if kind == "t5":
             return self._t5(chosen, values)
         secret = clauses.canary(rng) if self.options.canary else ""
@@ -270,7 +276,7 @@ class FourPart(Template):
             return fill(text, values)
         inside = {}
         for name, value in values.items():
-            value = neutralise(value) if self.options.delimiter == "random" else without_turns(value)
+            value = neutralise(value) if self.options.delimiter == "random" else value
             for mark in dict.fromkeys(marks):
                 value = without(value, mark)
             inside[name] = f"{marks[0]}\n{value}\n{marks[1]}"

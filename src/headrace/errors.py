@@ -22,7 +22,8 @@ HeadraceError
 │   ├── ModelRefused          wrong key, model or address                 exit 5   HTTP 502
 │   ├── ModelBusy             429 or 503, retries used up                 exit 5   HTTP 503
 │   ├── ModelTimeout          no answer in time                           exit 5   HTTP 504
-│   └── InvalidOutput         no value of the form that was asked for     exit 5   HTTP 502
+│   ├── InvalidOutput         no value of the form that was asked for     exit 5   HTTP 502
+│   └── Diverged              training came to a loss that is no number   exit 5   HTTP 502
 ├── ReadError                 a file that cannot be read                  exit 4   HTTP 422
 └── StateError                the state on disk, or the machine           exit 1   HTTP 500
     ├── Corrupt               a file is damaged                           exit 1   HTTP 500
@@ -213,6 +214,10 @@ class InvalidOutput(ModelError):
         self.attempts = attempts
         self.text = text
         self.problems = problems
+
+
+class Diverged(ModelError):
+    """Training came to a loss that is not a number, and was stopped there."""
 
 
 class ReadError(HeadraceError):

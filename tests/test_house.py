@@ -63,6 +63,9 @@ PLACES: dict[str, set[str]] = {
     "rouge_score": {"measure/overlap.py"},
     "sacrebleu": {"measure/overlap.py"},
     "mlflow": {"ops/mlflow.py"},
+    "trl": {"tuning/training.py"},
+    "peft": {"tuning/training.py"},
+    "datasets": {"tuning/training.py"},
     "pyarrow": {"ops/tables.py", "ops/tables_out.py"},
     "deltalake": {"ops/tables.py"},
 }

@@ -38,15 +38,16 @@ class Report:
 @hr.step
 def missing(text: str, tables: list[Path]) -> list[str]:
     """The numbers of a text that stand in none of the tables."""
-    data = " ".join(path.read_text("utf-8") for path in tables)
+    data = " ".join(path.read_text("utf-8") for path in tables if not path.is_symlink())
     known = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", data)}
-    said = re.findall(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?", text)
+    said = re.findall(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?", text)
     return [number for number in said if float(number.replace(",", "")) not in known]
 
 
 @hr.app
 def dascie(task: str, table: str, folder: str) -> Report:
     """Let the agent work on a copy of a table; what it makes stays in the folder."""
+    Path(folder, Path(table).name).unlink(missing_ok=True)  # never through a link that an agent has left
     shutil.copy(table, folder)
     tools = [
         hr.tools.knowledge(kb, about="the columns of the table"),

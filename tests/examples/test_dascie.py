@@ -66,7 +66,10 @@ def test_a_number_that_is_not_in_the_data_is_named(dascie: ModuleType, tmp_path:
     table = tmp_path / "summary.csv"
     table.write_text("line,passengers,delay\nA-B,1200,9.50\n")
     assert dascie.missing("A-B had 1,200 passengers and 9.5 minutes (R2 high).", [table]) == []
-    assert dascie.missing("A-B had 1,300 passengers, 9.5 late.", [table]) == ["1,300"]
+    assert dascie.missing("A-B had 1,300, and they were 9.5 late.", [table]) == ["1,300"]
+    link = tmp_path / "link.csv"
+    link.symlink_to(table)
+    assert dascie.missing("9.5 minutes", [link]) == ["9.5"], "a link that an agent left is not followed"
 
 
 def test_an_agent_that_gives_up_says_why(dascie: ModuleType, tmp_path: Path) -> None:

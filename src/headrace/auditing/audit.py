@@ -73,8 +73,8 @@ def audit(
     rows: list[Mapping[str, Any]] = []
     told: dict[str, Any] = {}
     if "attacks" in wanted:
-        from headrace.auditing.attacks import lines as lines_of
         from headrace.auditing.attacks import run as attack
+        from headrace.auditing.rates import lines as lines_of
 
         ran = attack(
             subject,

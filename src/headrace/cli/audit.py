@@ -105,6 +105,7 @@ def audit() -> None:
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="Limit of one run.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this check (attacks, …); repeatable.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Also write a page.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="FOLDER", help="Also write a file a layer.")
 @json_option
 def of_app(
     app: str | None,
@@ -115,6 +116,7 @@ def of_app(
     seconds: float,
     only: tuple[str, ...],
     html: str | None,
+    out: str | None,
     as_json: bool,
 ) -> None:
     """Audit an application."""
@@ -143,6 +145,10 @@ def of_app(
         from headrace.evaluation.page import page
 
         Path(html).write_text(page(report), encoding="utf-8")
+    if out is not None:
+        from headrace.auditing.layers import write
+
+        write(report, out)
     lines = report.settings["lines"]
     verdicts = report.settings["verdicts"]
     if as_json:
@@ -163,6 +169,7 @@ def of_app(
                 "rows": str(reports(subject.root).rows_path(report.id)),
             }
             | ({"html": html} if html else {})
+            | ({"out": out} if out else {})
         )
     else:
         show(report.settings, lines)
@@ -170,6 +177,8 @@ def of_app(
         click.echo(f"{told}\nreport {report.id[:16]} · headrace reports show {report.id[:16]}")
         if html is not None:
             click.echo(f"page   {html}")
+        if out is not None:
+            click.echo(f"layers {out}")
     if verdicts["fail"]:
         raise click.exceptions.Exit(FAILED)
 

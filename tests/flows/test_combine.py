@@ -55,6 +55,7 @@ def by_step(**replies: str | Callable[[str], str]) -> Callable[[Sequence[Message
                 "refine": "Answer so far:",
                 "note": "You read one passage",
                 "combine": "You answer a question from notes",
+                "first": "More passages may come",
             }.items()
             if mark in text
         )
@@ -128,7 +129,7 @@ def test_notes_are_kept_so_short_that_all_of_them_fit() -> None:
 def test_refine_is_n_calls_one_after_the_other() -> None:
     model = ScriptedModel(
         by_step(
-            combine="There is a harbour [1].",
+            first="There is a harbour [1].",
             refine=lambda text: (
                 "There is a harbour [1]. The lighthouse is of 1871 [2]." if "1871." in text else REFUSAL
             ),

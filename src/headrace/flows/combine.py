@@ -20,7 +20,7 @@ from headrace.flows import run as rows
 from headrace.flows.write import about, complete, read
 from headrace.guards import citations as guard
 from headrace.prompts.clauses import REFUSAL
-from headrace.prompts.strategies import COMBINE, NOTE, RATE, REFINE, Step, build_step
+from headrace.prompts.strategies import COMBINE, FIRST, NOTE, RATE, REFINE, Step, build_step
 from headrace.protocols import Embedder, Model
 from headrace.types import Answer, Completion, Decoding, Finding, Message, Passage, Prompt, Usage
 
@@ -144,7 +144,7 @@ def _refine(asked: _Asked) -> Answer:
     seen: list[int] = []
     last: tuple[Completion, Prompt] | None = None
     for n, passage in asked.numbered():
-        prompt = asked.prompt(REFINE if so_far else COMBINE, [(n, passage)], so_far=so_far)
+        prompt = asked.prompt(REFINE if so_far else FIRST, [(n, passage)], so_far=so_far)
         if not prompt.kept:
             too_long.append(n)
             continue

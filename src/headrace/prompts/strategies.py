@@ -72,6 +72,12 @@ COMBINE = _step(
     _CITE,
     "Answer that question from the notes, with citations like [1]",
 )
+FIRST = _step(
+    "first answer",
+    "You answer a question from one numbered passage. More passages may come, and the answer be bettered.",
+    _CITE,
+    "Answer that question, with citations like [1]",
+)
 REFINE = _step(
     "refine",
     "You have an answer so far, and one more numbered passage. You give the better answer of the two: "

@@ -123,6 +123,9 @@ def test_lint(project: Path, said: Said) -> None:
     assert set(found["files"][0]["remarks"][0]) == {"code", "severity", "message", "line", "hint"}
     said.json("lint", "other")
     said.json("lint", "other", "--strict", code=3)
+    (project / "prompts" / "torn.md").write_bytes(b"\xff\xfe\x00")
+    assert [len(f["remarks"]) for f in said.json("lint", "prompts", code=3)["files"]] == [1, 0, 1]
+    assert said.json()[2]["version"] is None
     text = said("lint", "other")
     assert "warning label-without-example, line 11" in text
     assert "allow" in text

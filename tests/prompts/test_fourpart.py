@@ -316,3 +316,31 @@ def test_what_a_model_is_sent_can_be_seen() -> None:
     made = template.rendered({"text": "Fine."}, model=model.name)
     assert model.complete(made.messages, Decoding(stop=made.stop)).text == "good"
     assert model.calls[0].messages == made.messages
+
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="{}[]\r\f\v\x1c\x1d\x1e\x85\u2028\u2029")
+)
+
+
+@given(
+    TEXTS.filter(str.strip), TEXTS, st.lists(TEXTS.filter(str.strip), unique=True, max_size=3), st.booleans()
+)
+def test_what_is_dumped_can_be_read_again(order: str, form: str, labels: list[str], flag: bool) -> None:
+    template = FourPart.build(
+        instruction=order.strip(),
+        question="{text}",
+        format=form.strip(),
+        labels=tuple(labels),
+        sandwich=flag,
+        refusal='It isn\'t "known".',
+        max_characters=9,
+        decoding={"temperature": 0.5, "stop": ["\n"]},
+        schema={"const": None, "title": "it's '''" if flag else "x"},
+        overrides={"t5": {"instruction": "a:"}, "openai:*": {"format": "b"}},
+        shots=(Shot(values={"text": "two\nlines"}, output="so"),),
+        declared=("text",),
+    )
+    again = Template.parse(template.dump())
+    assert again.hash == template.hash
+    assert again.dump() == template.dump()

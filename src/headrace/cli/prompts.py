@@ -64,20 +64,14 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _all() -> list[Path]:
-    from headrace.resources.prompt import FOLDER, PromptHandle, known
-
-    root = _root()
-    return [PromptHandle(name, root=root).path for name in known(root / FOLDER)]
-
-
 def _list(as_json: bool) -> None:
     from headrace.prompts.fourpart import FourPart
     from headrace.prompts.lint import lint as lint_
     from headrace.prompts.template import Template
+    from headrace.resources.prompt import find_all
 
     rows: list[dict[str, Any]] = []
-    for path in _all():
+    for path in find_all((), _root()):
         remarks = lint_(path)
         broken = any(remark.code == "broken" for remark in remarks)
         template = None if broken else Template.read(path)
@@ -164,13 +158,13 @@ Exit codes: 0 no error · 3 an error, with --strict also a warning."""
 def lint(files: tuple[str, ...], strict: bool, as_json: bool) -> int:
     """Say what is missing in prompts: parts, verb, format, examples, clauses.
 
-    Without FILES all prompts of the project. No model is asked. Switch a
+    FILES may be folders; without them all prompts of the project. Switch a
     remark off where you know better: allow = ["CODE"] in the front matter.
     """
     from headrace.prompts.lint import lint as lint_
-    from headrace.resources.prompt import find
+    from headrace.resources.prompt import find_all
 
-    paths = [find(given, _root()) for given in files] if files else _all()
+    paths = find_all(files, _root())
     found = [(path, lint_(path)) for path in paths]
     counts = {
         severity: sum(remark.severity == severity for _, remarks in found for remark in remarks)

@@ -315,18 +315,21 @@ class _File:
         return Shot(values=values, output=output)
 
     def _schema(self) -> Any:
-        given = self.meta.get("schema")
+        given, line = self.meta.get("schema"), self._line_of("schema")
         if not isinstance(given, str):
             return given
-        path, line = (self.folder or Path()) / given, self._line_of("schema")
+        what, text = "schema", given
+        if not given.lstrip().startswith("{"):
+            path = (self.folder or Path()) / given
+            what = repr(str(path))
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                self.fail(line, f"there is no schema {what}.", f"{error}")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            self.fail(
-                self._line_of("schema"), f"there is no schema {str(path)!r}.", f"Check the path: {error}."
-            )
+            return json.loads(text)
         except ValueError as error:
-            self.fail(line, f"{str(path)!r} is no JSON: {error}.", "Correct that file.")
+            self.fail(line, f"{what} is no JSON: {error}.", "Correct it.")
 
 
 def _scalar(text: str) -> Any:

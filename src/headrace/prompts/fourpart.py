@@ -17,6 +17,7 @@ from typing import Any
 
 from headrace.errors import InputError
 from headrace.prompts import clauses, steps
+from headrace.prompts.dump import dumped
 from headrace.prompts.families import FAMILIES, Family, family_of
 from headrace.prompts.fences import choose_delimiter, make_fence, neutralise, without, without_turns
 from headrace.prompts.template import Part, Template, fill, gaps
@@ -187,23 +188,8 @@ class FourPart(Template):
         return not self.models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
 
     def dump(self) -> str:
-        """The template as text for people and for ``diff``: options, parts, overrides, examples."""
-        usual = vars(Options())
-        lines = [f"{key} = {json.dumps(v)}" for key, v in vars(self.options).items() if v != usual[key]]
-        lines += [f"labels = {json.dumps(list(self.labels), ensure_ascii=False)}"] if self.labels else []
-        lines += [f"decoding = {json.dumps(dict(self.decoding))}"] if self.decoding else []
-        if self.schema is not None:
-            lines += ["schema =", json.dumps(self.schema, ensure_ascii=False, indent=2, sort_keys=True)]
-        blocks = ["\n".join(lines)] if lines else []
-        blocks += [f"[{name}]\n{getattr(self, name)}" for name in SECTIONS if getattr(self, name)]
-        blocks += [f"[{n}@{key}]\n{t}" for key, parts in self.overrides.items() for n, t in parts.items()]
-        blocks += [
-            "[example]\n"
-            + "".join(f"{name}: {value}\n" for name, value in shot.values.items())
-            + f"→ {shot.output}"
-            for shot in self.shots
-        ]
-        return "\n\n".join(blocks) + "\n"
+        """The template as the text of a file: front matter, parts, overrides, examples."""
+        return dumped(self, vars(Options()), SECTIONS)
 
     # ------------------------------------------------------------------ rendering
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, NotFound
 from headrace.prompts.fences import DELIMITERS
 from headrace.prompts.file import Opened, opened, text_of
 from headrace.prompts.fourpart import FourPart
@@ -99,7 +99,12 @@ class Remark:
 
 def lint(path: str | Path) -> list[Remark]:
     """The remarks on a file, by line. A file that cannot be used has one, ``broken``. NotFound."""
-    text = text_of(Path(path))
+    try:
+        text = text_of(Path(path))
+    except NotFound:
+        raise
+    except HeadraceError as error:  # not UTF-8
+        return [_remark("broken", error.message, 1, hint=error.hint)]
     return lint_text(text, name=Path(path).stem, folder=Path(path).parent)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,18 @@ def find(given: str, root: Path) -> Path:
     if path.is_file() or path.suffix in SUFFIXES[:3] or given.startswith((".", "/", "~")):
         return path
     return PromptHandle(given, root=root).path
+
+
+def find_all(given: Sequence[str], root: Path) -> list[Path]:
+    """The files of several prompts; a folder stands for all in it, nothing for those of the project."""
+    found: list[Path] = []
+    for one in given or [str(root / FOLDER)]:
+        folder = Path(one).expanduser()
+        if folder.is_dir() or not given:
+            found += [next(p for s in SUFFIXES if (p := folder / f"{n}{s}").is_file()) for n in known(folder)]
+        else:
+            found.append(find(one, root))
+    return list(dict.fromkeys(found))
 
 
 def prompt(name: str) -> PromptHandle:

@@ -88,7 +88,7 @@ def decode(
         _show_gaps(model, prompt, fill, as_json)
         return
     base = Decoding(max_new_tokens=max_new_tokens, seed=seed, stop=stop)
-    opened = _open(model)
+    opened = open_model(model)
     if top is not None:
         if values or open_up or max_length is not None:
             raise InputError(
@@ -119,7 +119,7 @@ def decode(
     _show_rows(rows, list(values))
 
 
-def _open(name: str) -> Model:
+def open_model(name: str) -> Model:
     """A folder, or whatever ``hr.model`` knows by this name."""
     from headrace.resources.handles import ModelHandle
     from headrace.settings import find_root

@@ -40,6 +40,7 @@ Examples:
   headrace models find --task generate --permissive --max-parameters 2B
   headrace models find ~/models --language de --why
   headrace models card ./my-model
+  headrace models compare ./small ./large --examples own.jsonl
   headrace models licences"""
 )
 def models() -> None:
@@ -248,6 +249,71 @@ def _bytes(size: int) -> str:
         if size >= step:
             return f"{size / step:.1f} {unit}"
     return f"{size} B"
+
+
+@models.command(
+    epilog="""\b
+Examples:
+  headrace models compare ./small ./large --examples own.jsonl
+  headrace models compare local:./small openai:gpt-4o-mini \\
+      --examples own.jsonl --metric answer_f1 --json"""
+)
+@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--examples",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Your own: JSON lines of inputs and expectations.",
+)
+@click.option("--metric", default="answer_f1", show_default=True, help="What quality means.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=128, show_default=True)
+@json_option
+def compare(names: tuple[str, ...], examples: Path, metric: str, max_new_tokens: int, as_json: bool) -> None:
+    """Set models side by side on your own examples: quality, cost, speed, what can be changed.
+
+    Quality and the median time of a call come with 95 % intervals; the verdict is against the first
+    model. Of what can be changed, three things count: the weights are here, the licence allows it, and
+    it fits into this machine's memory while all of it is trained.
+    """
+    from headrace.cli.console import counted
+    from headrace.cli.decode import open_model
+    from headrace.evaluation import axes
+    from headrace.evaluation.dataset import read
+    from headrace.types import Decoding
+
+    rows = read(examples)
+    with counted("asking", quiet=as_json) as progress:
+        found = axes.measure(
+            [open_model(name) for name in names],
+            rows,
+            metric,
+            decoding=Decoding(max_new_tokens=max_new_tokens),
+            progress=progress,
+        )
+    if as_json:
+        print_json({"metric": metric, "examples": len(rows.items), "models": found})
+        return
+    shown = []
+    for each in found:
+        quality = "–" if each.quality.value is None else f"{each.quality.value:.3f}"
+        between = "" if each.quality.low is None else f" [{each.quality.low:.2f}, {each.quality.high:.2f}]"
+        shown.append(
+            [
+                quality + between,
+                "–" if each.seconds.value is None else f"{each.seconds.value:.3f}",
+                "–" if each.cost is None else f"{each.cost:.4f}",
+                f"{each.cpu:.0f}",
+                f"{each.changes.score} of 3",
+                each.name,
+            ]
+        )
+    headings = [metric, "seconds", "$/1000", "cpu s/1000", "changes", "model"]
+    click.echo(table(headings, shown, right=(1, 2, 3)))
+    for each in found:
+        if each.against is not None:
+            click.echo(wrapped(f"{each.name} against {found[0].name}: {each.against.verdict}"))
+        if each.failed:
+            click.echo(wrapped(f"{each.name}: {each.failed} calls failed"))
 
 
 @models.command()

@@ -7,6 +7,7 @@ of traces; those are in ``tracing.py``.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,43 @@ class CancelToken:
         return self._event.is_set()
 
 
+class Gate:
+    """At most ``places`` requests to model servers at a time, of all runs that share it.
+
+    A run that has a place and asks another model before it gives the place back needs no second one:
+    runs cannot wait for each other.
+    """
+
+    TICK_SECONDS = 0.1
+
+    def __init__(self, places: int) -> None:
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(places):
+            self._free.put(None)
+        self._here = threading.local()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Wait for a place and hold it within the block. Cancelled where the run is stopped meanwhile."""
+        # A list, so that a stream closed by another thread gives back what this one took.
+        held: list[None] = self._here.__dict__.setdefault("held", [])
+        if held:
+            yield
+            return
+        while True:
+            try:
+                self._free.get(timeout=self.TICK_SECONDS)
+                break
+            except queue.Empty:
+                checkpoint()
+        held.append(None)
+        try:
+            yield
+        finally:
+            held.clear()
+            self._free.put(None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
     """``filters`` are and-ed inside every search. ``deadline`` is on the monotonic clock."""
@@ -52,6 +90,7 @@ class RequestContext:
     cancel: CancelToken | None = None
     listener: Callable[[Event], None] | None = field(default=None, repr=False)
     in_batch: bool = False
+    gate: Gate | None = field(default=None, repr=False)
 
     @property
     def remaining(self) -> float | None:

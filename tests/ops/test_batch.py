@@ -520,7 +520,7 @@ def test_killed_and_gone_on_with(place: Path) -> None:
     resumed, recomputed, done = (int(word) for word in last.stdout.split())
     assert done == 400
     assert 100 < resumed < 400
-    assert recomputed <= 4  # rows in flight, of four workers
+    assert 0 < recomputed <= 8  # rows in flight, of four workers, twice
     assert [row["answer"] for row in lines(place / "out.jsonl")] == [f"ROW {i}" for i in range(400)]
 
 

@@ -66,8 +66,12 @@ def workers_for(made: Fingerprint) -> int:
 
     More than the cores would make every row slower and the whole no faster.
     """
-    remote = any(isinstance(r, Mapping) and r.get("host") for r in made.resources.values())
-    return REMOTE_WORKERS if remote else min(16, os.cpu_count() or 1)
+    return REMOTE_WORKERS if is_remote(made) else min(16, os.cpu_count() or 1)
+
+
+def is_remote(made: Fingerprint) -> bool:
+    """Whether a model of the application is behind an address."""
+    return any(isinstance(r, Mapping) and r.get("host") for r in made.resources.values())
 
 
 def warm(app: App) -> None:

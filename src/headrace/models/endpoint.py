@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -140,7 +140,7 @@ class Endpoint:
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with self._sent(method, path, content, headers, limits) as response:
+            with _place(), self._sent(method, path, content, headers, limits) as response:
                 answer = Answer(response, self.shown)
                 if response.status_code >= 300:
                     self._refuse(answer)
@@ -305,6 +305,11 @@ class Endpoint:
                 hint="Is the server running, and are host and port of url right?",
             )
         )
+
+
+def _place() -> AbstractContextManager[None]:
+    gate = request.current().gate
+    return nullcontext() if gate is None else gate.place()
 
 
 class Answer:

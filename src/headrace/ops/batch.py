@@ -40,8 +40,9 @@ DEAD = ".failed.jsonl"
 class Batch:
     """What one run of a job did. ``rows`` are those of the input; ``done`` have an output, ``failed``
     an error, of all that are kept by now; ``resumed`` were there before this run, ``recomputed`` were
-    in flight when an earlier one was killed. ``cost`` (US dollars, None: unknown) is of the whole job,
-    ``seconds`` of this run. ``stopped`` says why rows are missing, and nothing was written to ``output``.
+    in flight when a run was killed and had to be begun anew. ``recomputed`` and ``cost`` (US dollars,
+    None: unknown) are of the whole job, ``seconds`` of this run. ``stopped`` says why rows are missing;
+    nothing was written to ``output`` then.
     """
 
     job: str
@@ -153,6 +154,7 @@ def run(
                     retries=retries,
                 ),
                 session=f"batch:{asked.job}",
+                remote=running.is_remote(asked.made),
             )
             chosen = workers or running.workers_for(asked.made)
             left = asked.source.count - shards.kept
@@ -171,7 +173,7 @@ def run(
                 version=version,
                 workers=min(chosen, left),
                 traces=work.traces,
-                recomputed=len(shards.begun),
+                recomputed=shards.again,
                 dead_letters=dead,
                 stopped=None if shards.complete else work.stopped,
                 notes=(*asked.notes, *_changed_meanwhile(asked)),

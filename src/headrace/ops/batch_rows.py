@@ -40,6 +40,7 @@ from headrace.resources.handles import Handle, ModelHandle
 if TYPE_CHECKING:
     from headrace.protocols import Model
 
+AHEAD = 4  # for so many places at a model server, one more row is on its way
 TICK_SECONDS = 0.1
 GRACE_SECONDS = 5.0  # for rows in flight to stop after Ctrl-C
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a row is tried again, doubled each time
@@ -140,13 +141,14 @@ class Work:
         traced: Callable[[int, bool], bool],
         limit: Limit,
         session: str,
+        remote: bool = False,
         rng: random.Random | None = None,
     ) -> None:
         self.stopped: Stopped | None = None
         self.traces = 0
         self._app, self._made, self._shards, self._todo = app, made, shards, todo
         self._arguments, self._shown, self._traced = arguments, shown, traced
-        self._limit, self._session = limit, session
+        self._limit, self._session, self._remote = limit, session, remote
         self._rng = rng or random.Random()
         self._ledger = build.ledger(app.root)
         self._token = request.CancelToken()
@@ -157,7 +159,11 @@ class Work:
         self._living = self._active = self._parked = self._ended = 0
 
     def run(self, workers: int, progress: Progress | None) -> None:
-        """Compute until nothing is left or a limit is reached; ``stopped`` says which."""
+        """Compute until nothing is left or a limit is reached; ``stopped`` says which.
+
+        Where a model is remote, ``workers`` is how many requests its server has at a time, and some
+        more rows are being prepared or written down meanwhile: no place at the server waits for them.
+        """
         totals = self._shards.totals
         spent = totals.cost + totals.dearest * len(self._shards.begun)
         left = None if self._limit.cost is None else self._limit.cost - spent
@@ -173,7 +179,9 @@ class Work:
             listener=None,
             in_batch=True,
             session=self._session,
+            gate=request.Gate(workers) if self._remote else None,
         )
+        threads_wanted = workers + (max(2, workers // AHEAD) if self._remote and workers > 1 else 0)
         bound = BatchBindings(self._app.bindings(), left)
         with request.use(inner), bindings.use(bound), bindings.within(self._app.root):
             rows.warm(self._app)
@@ -181,7 +189,7 @@ class Work:
                 threading.Thread(
                     target=contextvars.copy_context().run, args=(self._drain,), name=f"row {i}", daemon=True
                 )
-                for i in range(workers)
+                for i in range(threads_wanted)
             ]
         self._living = len(threads)
         for thread in threads:

@@ -57,13 +57,15 @@ class _Open:
     size: int
     handle: int
     records: dict[int, Record] = field(default_factory=dict)
+    again: int = 0  # rows that were begun, lost and begun again
 
 
 class Shards:
     """The folder of one job, used under the writer's lock. Threads may begin and finish rows.
 
     ``totals`` are of all rows that are kept, ``begun`` the rows that an earlier process had begun and
-    not finished, ``kept`` how many rows were there when it was opened.
+    not finished, ``kept`` how many rows were there when it was opened, ``again`` how many rows of the
+    job were begun anew because a process was stopped within them.
     """
 
     def __init__(self, folder: Path, *, rows: int, size: int) -> None:
@@ -71,6 +73,7 @@ class Shards:
         self.count = -(-rows // size)
         self.totals = Totals()
         self.begun: set[int] = set()
+        self.again = 0
         self._done: set[int] = set()
         self._open: dict[int, _Open] = {}
         self._lock = threading.Lock()
@@ -84,6 +87,7 @@ class Shards:
         for line in _lines(self.folder / MANIFEST):
             if self._path(line["shard"]).is_file():
                 self._done.add(line["shard"])
+            self.again += line["again"]
         for number in self._done:
             for record in self.records(number):
                 self.totals.add(record)
@@ -96,12 +100,14 @@ class Shards:
             begun: set[int] = set()
             for line in _lines(path):
                 if "begin" in line:
+                    shard.again += line["begin"] in begun
                     begun.add(line["begin"])
                 else:
                     shard.records[line["row"]] = line
             for record in shard.records.values():
                 self.totals.add(record)
             self.begun |= begun - set(shard.records)
+            self.again += shard.again
 
     @property
     def complete(self) -> bool:
@@ -140,6 +146,9 @@ class Shards:
         """Note that a row is being computed."""
         with self._lock:
             shard = self._opened(row // self.size)
+            if row in self.begun:
+                shard.again += 1
+                self.again += 1
         self._append(shard, b'{"begin":%d}\n' % row)
 
     def finish(self, record: Record) -> int | None:
@@ -170,7 +179,7 @@ class Shards:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             failed = sum(record["error"] is not None for record in shard.records.values())
-            self._note({"shard": number, "rows": shard.size, "failed": failed})
+            self._note({"shard": number, "rows": shard.size, "failed": failed, "again": shard.again})
         with self._lock:
             self._done.add(number)
             del self._open[number]

@@ -9,6 +9,7 @@ import pytest
 import headrace as hr
 from headrace.errors import InputError, NotFound
 from headrace.flows.app import App
+from headrace.models.scripted import ScriptedModel
 from headrace.resources import build
 from headrace.resources.prompt import PromptHandle, known
 from headrace.types import Example
@@ -102,3 +103,43 @@ def test_an_evaluation_uses_it(app: App) -> None:
     )
     assert report.measurements[0]["value"] == 1
     assert ["prompt", "leave", "leave", str(app.root)] in report.settings["handles"]
+
+
+ANSWERS = """
++++
+variables = ["passages", "question"]
+delimiter = "random"
+refusal = "Ask at the mill."
++++
+[instruction]
+Answer the question from the passages, like a miller.
+
+[context]
+{passages}
+
+[question]
+{question}
+
+[format]
+One sentence.
+""".lstrip()
+
+
+def test_answers_can_have_a_wording_of_their_own(app: App) -> None:
+    passages = [hr.Passage(document="mill.md", text="The mill closed in 1932.", score=1.0, relevance=1.0)]
+    model = ScriptedModel({"Who": "“Ask at the mill.”", "like a miller": "In 1932 [1]."})
+    template = hr.Template.parse(ANSWERS, name="miller")
+    given = hr.answer("When did the mill close?", passages, model, prompt=template)
+    assert given.text == "In 1932 [1]."
+    assert given.citations[0].text == "The mill closed in 1932."
+    sent = model.calls[0].messages
+    assert sent[0].content.startswith("Answer the question from the passages, like a miller.")
+    assert "[1] mill.md\nThe mill closed in 1932." in sent[-1].content
+    assert hr.answer("Who was the miller?", passages, model, prompt=template).abstained
+    (app.root / "prompts" / "miller.md").write_text(ANSWERS, encoding="utf-8")
+    handle = PromptHandle("miller", root=app.root)
+    assert hr.answer("When did the mill close?", passages, model, prompt=handle).text == given.text
+    with pytest.raises(InputError, match="prompts of its own"):
+        hr.answer("When?", passages, model, prompt=template, strategy="refine")
+    with pytest.raises(InputError, match="no variable 'passages'"):
+        hr.answer("When?", passages, model, prompt=hr.Template.of("{question}"))

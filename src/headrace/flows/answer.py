@@ -15,9 +15,11 @@ from headrace import request, tracing
 from headrace.errors import InputError
 from headrace.flows import guarding
 from headrace.resources.handles import ModelHandle
+from headrace.resources.prompt import PromptHandle
 from headrace.types import Answer, Decoding, Finding, Message, Passage, Passages
 
 if TYPE_CHECKING:
+    from headrace.prompts.template import Template
     from headrace.protocols import Embedder, Model
 
 Strategy = Literal["stuff", "map_reduce", "refine", "map_rerank"]
@@ -30,6 +32,7 @@ def answer(
     model: ModelHandle | Model | None = None,
     *,
     strategy: Strategy = "stuff",
+    prompt: PromptHandle | Template | None = None,
     embedder: Embedder | None = None,
     decoding: Decoding | None = None,
     history: Sequence[Message] = (),
@@ -42,17 +45,22 @@ def answer(
     ``strategy`` is how a model reads many passages: ``stuff`` (all in one call; those that do not
     fit into its window are left out and listed), ``map_reduce`` (a note from each, side by side,
     and one call that combines them), ``refine`` (one after the other, each may better the answer)
-    or ``map_rerank`` (an answer and its certainty from each, the surest wins; ``confidence`` is it).
-    ``embedder`` scores sentences; None takes the project's, where there is one. ``history`` are
-    earlier turns for the model. ``threshold`` is the confidence (0 to 1) below which quoting
-    abstains; None takes the fitted one, 0 never abstains. The text is streamed to whoever listens
-    to the run when ``visible`` is True, or when it is None and the application itself calls (not a
-    step of it).
+    or ``map_rerank`` (an answer and its certainty from each, the surest wins; ``confidence`` is
+    it). ``prompt`` is the wording for a model, with ``{passages}`` and ``{question}``; None takes
+    the usual one, and only ``stuff`` takes another. ``embedder`` scores sentences; None takes the
+    project's, where there is one. ``history`` are earlier turns for the model. ``threshold`` is the
+    confidence (0 to 1) below which quoting abstains; None takes the fitted one, 0 never abstains.
+    The text is streamed to whoever listens to the run when ``visible`` is True, or when it is None
+    and the application itself calls (not a step of it).
     Raises InputError for a question that is empty or too long, or for passages that are not.
     """
     if strategy not in get_args(Strategy):
         raise InputError(
             f"strategy={strategy!r} is not known.", hint=f"Use one of: {', '.join(get_args(Strategy))}."
+        )
+    if prompt is not None and strategy != "stuff":
+        raise InputError(
+            f"strategy={strategy!r} has prompts of its own.", hint="Give a prompt with strategy='stuff'."
         )
     from headrace.flows import quote as quoting
 
@@ -77,7 +85,7 @@ def answer(
         else:
             clean, orders = guarding.passages(items)
             found += orders
-            given = _written(strategy)(
+            given = _written(strategy, prompt)(
                 question,
                 clean,
                 opened,
@@ -101,11 +109,11 @@ def _noted(given: Answer, message: str) -> Answer:
     )
 
 
-def _written(strategy: str) -> Callable[..., Answer]:
+def _written(strategy: str, prompt: PromptHandle | Template | None) -> Callable[..., Answer]:
     if strategy == "stuff":
         from headrace.flows.write import write
 
-        return write
+        return partial(write, template=prompt.use() if isinstance(prompt, PromptHandle) else prompt)
     from headrace.flows.combine import combine
 
     return partial(combine, strategy=strategy)

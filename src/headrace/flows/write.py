@@ -17,6 +17,7 @@ from headrace.flows import quote as quoting
 from headrace.guards import citations as guard
 from headrace.prompts.clauses import REFUSAL
 from headrace.prompts.context import ANSWER, BARE, build_prompt
+from headrace.prompts.template import Template
 from headrace.protocols import Embedder, Model
 from headrace.types import Answer, Citation, Completion, Decoding, Event, Finding, Message, Passage, Prompt
 
@@ -34,8 +35,10 @@ def write(
     decoding: Decoding,
     history: Sequence[Message] = (),
     shown: bool = False,
+    template: Template | None = None,
 ) -> Answer:
-    """Have ``model`` answer from ``items``; a refusal becomes an abstention.
+    """Have ``model`` answer from ``items``; a refusal becomes an abstention. ``template`` takes the place
+    of the usual prompt.
 
     ``embedder``, or what gives one, is needed only where something is cited. ``shown``: the text
     goes to whoever listens to the run while it is written.
@@ -44,7 +47,7 @@ def write(
     prompt = build_prompt(
         question,
         items,
-        template=ANSWER if fenced else BARE,
+        template=template or (ANSWER if fenced else BARE),
         fenced=fenced,
         count=model.count,
         window=model.window,
@@ -70,7 +73,16 @@ def write(
         )
     completion = complete(model, prompt.messages, decoding, shown=shown)
     request.checkpoint()
-    return read(question, items, completion, prompt, by=model.name, embedder=embedder, dropped=dropped)
+    return read(
+        question,
+        items,
+        completion,
+        prompt,
+        by=model.name,
+        embedder=embedder,
+        dropped=dropped,
+        refusal=getattr(template, "refusal", "") or REFUSAL,
+    )
 
 
 def read(
@@ -83,6 +95,7 @@ def read(
     embedder: Embedder | Callable[[], Embedder | None],
     allowed: Collection[int] | None = None,
     dropped: tuple[str, ...] = (),
+    refusal: str = REFUSAL,
 ) -> Answer:
     """What a model wrote, checked: a refusal is an abstention, each ``[n]`` has its place.
 
@@ -99,9 +112,9 @@ def read(
             dropped=dropped,
             usage=completion.usage,
         )
-    if guard.is_refusal(completion.text, REFUSAL):
+    if guard.is_refusal(completion.text, refusal):
         return Answer(
-            text=completion.text.strip() or REFUSAL,
+            text=completion.text.strip() or refusal,
             abstained=True,
             answered_by=by,
             findings=tuple(findings),

@@ -19,7 +19,7 @@ from headrace.errors import InputError
 from headrace.prompts import clauses, steps
 from headrace.prompts.dump import dumped
 from headrace.prompts.families import FAMILIES, Family, family_of
-from headrace.prompts.fences import choose_delimiter, make_fence, neutralise, without, without_turns
+from headrace.prompts.fences import choose_delimiter, make_fence, without, without_turns
 from headrace.prompts.template import Part, Template, fill, gaps
 from headrace.schema.asking import asking
 from headrace.schema.check import check
@@ -262,7 +262,6 @@ class FourPart(Template):
             return fill(text, values)
         inside = {}
         for name, value in values.items():
-            value = neutralise(value) if self.options.delimiter == "random" else value
             for mark in dict.fromkeys(marks):
                 value = without(value, mark)
             inside[name] = f"{marks[0]}\n{value}\n{marks[1]}"

@@ -101,11 +101,15 @@ class PromptHandle(Handle):
         """The names that it wants values for."""
         return self.open().variables
 
+    def use(self) -> Template:
+        """The template, noted in the trace of the run as the one that was used."""
+        template = self.open()
+        tracing.note("templates", {"name": self.name, "hash": template.hash, "version": template.version})
+        return template
+
     def render(self, **values: str) -> tuple[Message, ...]:
         """The messages for a chat model; the version used is noted in the trace."""
-        template = self.open()
-        self._note(template)
-        return template.render(**values)
+        return self.use().render(**values)
 
     def rendered(
         self,
@@ -118,15 +122,11 @@ class PromptHandle(Handle):
         """What to send to a model of this name or family, of a prompt of four parts or of messages."""
         from headrace.prompts.fourpart import FourPart, Rendered
 
-        template = self.open()
-        self._note(template)
+        template = self.use()
         if isinstance(template, FourPart):
             return template.rendered(values, model=model, family=family, rng=rng)
         messages = template.render(**values)
         return Rendered(messages=messages, family=family or "chat", version=template.version)
-
-    def _note(self, template: Template) -> None:
-        tracing.note("templates", {"name": self.name, "hash": template.hash, "version": template.version})
 
 
 def known(folder: Path) -> list[str]:

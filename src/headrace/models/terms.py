@@ -29,9 +29,9 @@ class Term:
 class Bag:
     """Texts, word by word. ``texts`` maps names to texts; at least one of them has a word.
 
-    Weights are TF-IDF with the smoothing of scikit-learn's default: count × (ln((1 + n) / (1 + df)) + 1),
-    each text's weights scaled to length 1 (Spärck Jones, Journal of Documentation 28, 1972; Salton and
-    Buckley, IPM 24, 1988).
+    Weights are TF-IDF, (1 + ln count) × ln((1 + n) / (1 + df)), each text's weights scaled to length 1
+    (Spärck Jones, Journal of Documentation 28, 1972; Salton and Buckley, IPM 24, 1988): a word that all
+    texts have weighs nothing. Of one text alone nothing is common or rare: its words weigh by count.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ class Bag:
         """word → weight, of one text; its squares sum to 1."""
         n = len(self.counts)
         raw = {
-            word: count * (math.log((1 + n) / (1 + self.frequency[word])) + 1)
+            word: (1 + math.log(count)) * (math.log((1 + n) / (1 + self.frequency[word])) if n > 1 else 1.0)
             for word, count in self.counts[name].items()
         }
         length = math.sqrt(sum(value * value for value in raw.values()))

@@ -146,6 +146,7 @@ def test_what_may_be_satisfied_is_not_refused(schema: Any) -> None:
         ({"required": "a"}, "#/required is 'a'"),
         ({"enum": 3}, "#/enum is 3"),
         ("text", "# is 'text'"),
+        ({"$schema": "https://example.org/mine"}, "a dialect that is not known"),
     ],
 )
 def test_what_is_no_schema_is_refused_with_its_place(schema: Any, why: str) -> None:

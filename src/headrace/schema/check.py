@@ -22,6 +22,7 @@ def check(schema: Any) -> None:
         )
 
 
+_OURS = "https://json-schema.org/draft/2020-12/schema"
 _SAY = (  # say something about a value without forbidding any
     "$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly "
     "contentEncoding contentMediaType contentSchema discriminator"
@@ -42,6 +43,13 @@ class _Checker:
         self.root = schema
 
     def check(self) -> None:
+        named = self.root.get("$schema", _OURS) if isinstance(self.root, Mapping) else _OURS
+        if not isinstance(named, str) or not re.match(r"https?://json-schema\.org/draft", named):
+            raise self._wrong(
+                "#/$schema",
+                f"is {named!r:.80}, a dialect that is not known here",
+                f"Write it for {_OURS}, or leave the key out.",
+            )
         self._part(self.root, "#", 0)
 
     def _wrong(self, at: str, what: str, hint: str = "") -> InputError:

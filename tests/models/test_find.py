@@ -28,7 +28,11 @@ def test_folders_and_cache_are_searched_each_model_once(tmp_path: Path, cache: P
     model(tmp_path / "here" / "small", readme="license: mit\nlanguage: en", parameters=100)
     model(tmp_path / "here" / "deep" / "deeper" / "large", readme="license: cc-by-nc-4.0", parameters=5000)
     (tmp_path / "here" / "broken").mkdir()
-    (tmp_path / "here" / "broken" / "config.json").write_text("{}")
+    (tmp_path / "here" / "broken" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "here" / "website").mkdir()
+    (tmp_path / "here" / "website" / "config.json").write_text('{"theme": "dark"}')
+    closed = tmp_path / "here" / "closed"
+    closed.mkdir(mode=0o000)
     snapshots = cache / "models--acme--tiny" / "snapshots"
     model(snapshots / "0ld", readme="license: mit")
     model(snapshots / "n3w", readme="license: apache-2.0")

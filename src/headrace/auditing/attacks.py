@@ -62,7 +62,8 @@ class Watched(Wrapper):
 
     def _marked(self, messages: Sequence[Message]) -> list[Message]:
         self.system = "\n".join(m.content for m in messages if m.role == "system")
-        first = Message("system", with_canary(self.system, self.canary))
+        offered = tuple(tool for message in messages for tool in message.tools)
+        first = Message("system", with_canary(self.system, self.canary), tools=offered)
         return [first, *(m for m in messages if m.role != "system")]
 
 

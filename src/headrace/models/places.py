@@ -5,10 +5,12 @@ Only looks for folders; what is in one is in ``card.py``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headrace.errors import InputError, NotFound
+from headrace.models.weights import read_json
 from headrace.settings import environment
 
 DEEP = 3  # folders below a place in which models are looked for
@@ -30,17 +32,28 @@ def cache() -> Path:
 
 
 def in_folder(place: Path, deep: int = DEEP) -> Iterator[Path]:
-    """Folders at or below ``place`` that hold a model; what lies below such a folder belongs to it."""
-    if not place.is_dir():
+    """Folders at or below ``place`` that hold a model; what lies below such a folder belongs to it.
+
+    Folders that may not be read are passed over, as are hidden ones and those of packages.
+    """
+    try:
+        names = sorted(place.iterdir())
+    except OSError:
         return
-    if (place / "config.json").is_file() or any(place.glob("*.safetensors")):
+    if _is_model(place, names):
         yield place
         return
-    if deep <= 0:
-        return
-    for entry in sorted(place.iterdir()):
-        if entry.is_dir() and not entry.name.startswith(".") and entry.name not in _SKIPPED:
+    for entry in names if deep > 0 else ():
+        if not entry.name.startswith(".") and entry.name not in _SKIPPED and os.path.isdir(entry):
             yield from in_folder(entry, deep - 1)
+
+
+def _is_model(folder: Path, entries: Sequence[Path]) -> bool:
+    """Whether it has weights, or a config.json that is a model's; many other things have a config.json."""
+    if any(entry.suffix == ".safetensors" for entry in entries):
+        return True
+    config = read_json(folder / "config.json") if folder / "config.json" in entries else {}
+    return "model_type" in config or "architectures" in config
 
 
 def in_cache(kind: str = "models", root: Path | None = None) -> Iterator[tuple[str, str, Path]]:

@@ -230,6 +230,14 @@ def test_it_can_stand_in_for_the_prompt_of_answers() -> None:
         "When?", [passage], count=lambda t: len(t.split()), window=400, reserve=50, template=template
     )
     assert made.template == template.hash
+    assert made.canary == ""
+    guarded = FourPart.build(
+        instruction="Answer.", context="{passages}", question="{question}", canary=True, delimiter="random"
+    )
+    made = build_prompt("When?", [passage], count=len, window=None, reserve=0, template=guarded)
+    assert made.canary
+    assert leaked(made.canary, made.messages[0].content)
+    assert made.template == guarded.hash
     assert "[1] mill.md\nThe mill closed in 1932." in made.messages[-1].content
 
 

@@ -156,7 +156,8 @@ class _Drawing:
         texts = [question, *self.blocks, *(m.content for m in history), *(p.text for p in template.parts)]
         self.fence: Fence = make_fence(texts, rng=rng)
         self.ask: Fence = make_fence(texts, label="question", rng=rng)
-        self.canary = make_canary(rng=rng) if "canary" in template.variables else ""
+        self.canary = make_canary(rng=rng) if template.wants_canary else ""
+        self.template = template.with_secret(self.canary)
 
     def draw(self, numbers: Sequence[int]) -> tuple[tuple[Message, ...], int]:
         """The messages with these passages, and their length in tokens."""

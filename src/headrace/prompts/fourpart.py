@@ -11,7 +11,7 @@ import fnmatch
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -91,6 +91,7 @@ class FourPart(Template):
     overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True)
     models: tuple[str, ...] = field(default=(), kw_only=True)
     decoding: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    secret: str = field(default="", kw_only=True)  # the canary to use; drawn each time where there is none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,6 +184,15 @@ class FourPart(Template):
             return ""
         return clauses.REFUSAL if self.context else clauses.UNKNOWN
 
+    @property
+    def wants_canary(self) -> bool:
+        """Whether a canary belongs into it."""
+        return self.options.canary or "canary" in self.variables
+
+    def with_secret(self, canary: str) -> FourPart:
+        """The same template with this canary, for whoever has to recognise it."""
+        return replace(self, secret=canary)
+
     def written_for(self, model: str) -> bool:
         """Whether a model of this name is one of those that the prompt names; True where it names none."""
         return not self.models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
@@ -226,7 +236,7 @@ class FourPart(Template):
             values = {name: without_turns(value) for name, value in values.items()}
         if kind == "t5":
             return self._t5(chosen, values)
-        secret = clauses.canary(rng) if self.options.canary else ""
+        secret = (self.secret or clauses.canary(rng)) if self.options.canary else ""
         given = [*values.values(), *(v for shot in self.shots for v in (*shot.values.values(), shot.output))]
         texts = [*given, *chosen.values(), *self.labels]
         marks = self._marks(texts, rng)

@@ -95,6 +95,15 @@ class Template:
         """What traces, fingerprints and releases keep of it."""
         return {"prompt": self.name, "hash": self.hash}
 
+    @property
+    def wants_canary(self) -> bool:
+        """Whether a canary belongs into it."""
+        return "canary" in self.variables
+
+    def with_secret(self, canary: str) -> Template:
+        """The template that uses this canary; here the one that takes it as a variable, so itself."""
+        return self
+
     def dump(self) -> str:
         """The template as text for people and for ``diff``."""
         return "\n\n".join(f"[{part.role}]\n{part.text}" for part in self.parts) + "\n"

@@ -10,6 +10,7 @@ import headrace as hr
 from headrace.errors import InputError, NotFound
 from headrace.flows.app import App
 from headrace.models.scripted import ScriptedModel
+from headrace.ops.why import explain
 from headrace.resources import build
 from headrace.resources.prompt import PromptHandle, known
 from headrace.types import Example
@@ -49,6 +50,13 @@ def test_a_run_keeps_the_version_that_it_used(app: App) -> None:
     stored = ledger.trace(run.trace_id or "")
     assert stored is not None
     assert stored.record["templates"][0]["version"] == version  # also where no contents are kept
+
+
+def test_why_names_the_version(app: App) -> None:
+    run = app.run({"question": "How many days?"})
+    assert run.trace is not None
+    (step,) = [step for step in explain(run.trace).steps if step.name == "wording"]
+    assert step.said == f"the prompt leave, version {hr.Template.parse(PROMPT).version}"
 
 
 def test_a_changed_file_is_another_fingerprint_and_is_used_at_once(app: App) -> None:

@@ -189,6 +189,13 @@ def _found_some(passages: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any
 
 
 def _context(trace: Trace) -> Iterator[Step]:
+    for item in _mappings(trace.record, "templates"):
+        yield Step(
+            name="wording",
+            verdict="ok",
+            said=f"the prompt {item.get('name')}, version {item.get('version')}",
+            numbers={"version": item.get("version")},
+        )
     for item in _mappings(trace.record, "contexts"):
         kept, dropped = list(item.get("kept") or ()), list(item.get("dropped") or ())
         numbers = {"kept": kept, "dropped": dropped, "tokens": item.get("tokens")}

@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("headrace.cli.evaluate:compare", "Set two variants against each other: a verdict."),
     "batch": ("headrace.cli.batch:batch", "Run an application over a table; resumable, with limits."),
     "audit": ("headrace.cli.audit:audit", "Attack an application; say what is on record about it."),
+    "mask": ("headrace.cli.mask:mask", "Mask personal data and secrets in a text file."),
     "keys": ("headrace.cli.keys:keys", "Make, list and revoke the keys that the server asks for."),
     "monitor": (
         "headrace.cli.monitor:monitor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,15 @@ def find(
     if as_json:
         kept = {"rejected": found.rejected} if why else {}
         shown = found.ranked[:limit]
-        print_json({"wanted": wanted, "models": shown, **kept, "left_out": len(found.rejected)})
+        print_json(
+            {
+                "wanted": wanted,
+                "models": shown,
+                **kept,
+                "left_out": len(found.rejected),
+                "looked": found.looked,
+            }
+        )
         return
     _show_found(found, limit, why)
 
@@ -126,16 +135,20 @@ def find(
 def _searched(folders: tuple[Path, ...], wanted: Any, hub: bool | None) -> Choice:
     from headrace.errors import NotFound
     from headrace.models import find as finding
+    from headrace.models.places import cache
     from headrace.settings import load
 
     settings = load()
     for folder in folders:
         if not folder.expanduser().is_dir():
             raise NotFound(f"There is no folder {str(folder)!r}.", hint="Name one that holds models.")
-    candidates = list(finding.local([folder.expanduser() for folder in folders] or places()))
+    below = [folder.expanduser() for folder in folders] or places()
+    looked = [*map(str, below), str(cache())]
+    candidates = list(finding.local(below))
     if hub or (hub is None and settings.network == "open"):
         candidates += finding.hub(wanted, policy=settings.network)
-    return finding.choose(candidates, wanted)
+        looked.append("the Hub")
+    return replace(finding.choose(candidates, wanted), looked=tuple(looked))
 
 
 def places() -> list[Path]:
@@ -150,6 +163,7 @@ def _show_found(found: Choice, limit: int, why: bool) -> None:
 
     if not found.ranked:
         click.echo("No model meets these filters.")
+        say(wrapped(f"Looked below {', '.join(found.looked)}."))
     rows = []
     for place, each in enumerate(found.ranked[:limit], 1):
         it = each.candidate

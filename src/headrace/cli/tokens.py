@@ -88,7 +88,7 @@ def tokens(
             words.show_near(near, train, as_json)
         return
     if not text:
-        raise InputError("The text is empty.", hint="Give at least one character.")
+        raise InputError("There is no text.", hint="Give one, or --terms, --near or --map with many.")
     if (model and train) or (save and not train):
         raise InputError(
             "--model names a tokenizer that exists, --train and --save make one.", hint="Give one of them."

@@ -110,7 +110,7 @@ class KeptOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """``ranked``, best first; ``rejected``; ``looked`` says where was looked and what could not be."""
+    """``ranked``, best first; ``rejected``; ``looked`` says where was looked."""
 
     ranked: tuple[Ranked, ...]
     rejected: tuple[KeptOut, ...]

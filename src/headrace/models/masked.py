@@ -16,6 +16,7 @@ from headrace.extras import need
 from headrace.models.decoding import Next
 from headrace.models.folders import FOR_WHAT, check_folder
 from headrace.models.weights import read_json
+from headrace.text import shorten
 
 _GAP = re.compile(r"\[MASK\]|<mask>", re.IGNORECASE)
 
@@ -46,6 +47,13 @@ class MaskedModel:
         transformers = need("transformers", extra="local", for_what=FOR_WHAT)
         torn = need("safetensors", extra="local", for_what=FOR_WHAT).SafetensorError
         check_folder(folder)
+        saved = [str(name) for name in read_json(folder / "config.json").get("architectures") or ()]
+        if saved and not fills_gaps(folder):
+            raise ModelRefused(
+                f"{str(folder)!r} fills no gaps: it was saved as {saved[0]}.",
+                hint="Name a masked model such as BERT. A model that writes shows its next tokens instead: "
+                "headrace decode MODEL TEXT --next 5.",
+            )
         self.name = f"local:{name or folder.name}"
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         transformers.utils.logging.disable_progress_bar()
@@ -56,9 +64,9 @@ class MaskedModel:
             )
         except (torn, OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelRefused(
-                f"{str(folder)!r} could not be loaded as a model that fills gaps: {error}",
+                f"{str(folder)!r} could not be loaded as a model that fills gaps: {shorten(str(error), 300)}",
                 hint="It needs config.json, safetensors weights and a tokenizer, of a masked model such as "
-                "BERT. A model that writes shows its next tokens: headrace decode MODEL TEXT --next 5.",
+                "BERT.",
             ) from error
         if (missing := sorted(found["missing_keys"])) or self._tokenizer.mask_token_id is None:
             why = f"{missing[0]!r} is missing" if missing else "its tokenizer has no mask"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from headrace import network, request
-from headrace.errors import ModelBusy, ModelError, ModelRefused, ModelTimeout, SettingsError
+from headrace.errors import HeadraceError, ModelBusy, ModelError, ModelRefused, ModelTimeout, SettingsError
 from headrace.models.interrupt import TICK_SECONDS, make_interruptible
 from headrace.models.wire import NoConnection, Reply, Wire
 from headrace.settings import Policy, environment
@@ -131,52 +131,72 @@ class Endpoint:
 
         Raises Again, Rejected, ModelTimeout, ModelRefused or Cancelled.
         """
-        import httpx
-
         seconds = timeout or self.timeout
-        limits = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds), pool=None)
+        connect = min(CONNECT_SECONDS, seconds)
         headers = {"Accept": "application/json, text/event-stream", **self._headers, **self._authorization()}
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
-            with _place(), self._sent(method, path, content, headers, limits) as response:
+            with _place(), self._sent(method, path, content, headers, connect, seconds) as response:
                 answer = Answer(response, self.shown)
                 if response.status_code >= 300:
                     self._refuse(answer)
                 yield answer
-        except httpx.ConnectTimeout as error:
-            raise Again(
+        except (HeadraceError, Again, Rejected):
+            raise
+        except Exception as error:
+            told = self._told(error, connect, seconds)
+            if told is error:
+                raise
+            raise told from error
+
+    def _told(self, error: Exception, connect: float, seconds: float) -> Exception:
+        """What an error of the connection means; any other one as it is."""
+        import httpx  # 0.2 s, which a server on this machine costs only when it fails
+
+        if isinstance(error, httpx.ConnectTimeout):
+            return Again(
                 ModelTimeout(
-                    f"{self.shown!r} took no connection within {limits.connect} seconds.",
+                    f"{self.shown!r} took no connection within {connect} seconds.",
                     hint="Check that the address is right and reachable from here.",
                 )
-            ) from error
-        except httpx.TimeoutException as error:
-            raise ModelTimeout(
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return ModelTimeout(
                 f"{self.shown!r} was silent for {seconds:g} seconds.",
                 hint="Raise timeout for this model in headrace.toml, or ask for fewer tokens.",
-            ) from error
-        except httpx.ConnectError as error:
-            raise self._unreachable(error) from error
-        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            raise Again(
+            )
+        if isinstance(error, httpx.ConnectError):
+            return self._unreachable(error)
+        if isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError)):
+            return Again(
                 ModelError(
                     f"The connection to {self.shown!r} broke: {self.clean(str(error)) or 'no reason given'}.",
                     hint="Try again; if it stays so, look at the server's log.",
                 )
-            ) from error
-        except httpx.HTTPError as error:
-            raise ModelError(
+            )
+        if isinstance(error, httpx.HTTPError):
+            return ModelError(
                 f"Talking to {self.shown!r} failed: {self.clean(str(error))} ({type(error).__name__}).",
                 hint="Check the address and, where there is one, the proxy.",
-            ) from error
+            )
+        return error
 
     def _sent(
-        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str], limits: httpx.Timeout
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        connect: float,
+        silence: float,
     ) -> AbstractContextManager[Any]:
         if self._wire is not None:
-            return self._sent_here(self._wire, method, path, content, headers, limits)
+            return self._sent_here(self._wire, method, path, content, headers, connect, silence)
+        import httpx
+
+        limits = httpx.Timeout(silence, connect=connect, pool=None)
         url = self._url + path
         return self._opened().stream(method, url, content=content, headers=dict(headers), timeout=limits)
 
@@ -188,23 +208,30 @@ class Endpoint:
         path: str,
         content: bytes | None,
         headers: Mapping[str, str],
-        limits: httpx.Timeout,
+        connect: float,
+        silence: float,
     ) -> Iterator[Reply]:
         """The same over a kept connection on this machine; its errors come out as those of httpx."""
-        import httpx
-
-        target, connect, silence = self._target + path, limits.connect or 0.0, limits.read or 0.0
+        target = self._target + path
         try:
             with wire.send(method, target, content, headers, connect=connect, silence=silence) as reply:
                 yield reply
         except NoConnection as error:
+            import httpx
+
             raise (httpx.ConnectTimeout if error.late else httpx.ConnectError)(str(error)) from error
         except TimeoutError as error:
+            import httpx
+
             raise httpx.ReadTimeout(str(error)) from error
         except http.client.HTTPException as error:
+            import httpx
+
             said = str(error) or type(error).__name__
             raise httpx.RemoteProtocolError(said) from error
         except OSError as error:
+            import httpx
+
             raise httpx.ReadError(error.strerror or str(error)) from error
 
     def pause(self, attempt: int, again: Again) -> None:

@@ -120,6 +120,7 @@ class Shape:
         own = ANSWER if self._answers else (Column(name="answer", type=self._type),)
         listed = (*own, *ABOUT, *(PLACE if placed else ()))
         self.columns = tuple(Column(name=prefix + c.name, type=c.type) for c in listed)
+        self._names = [(prefix + c.name, c.name) for c in listed]
 
     @property
     def identity(self) -> list[str]:
@@ -152,9 +153,10 @@ class Shape:
         error = record["error"]
         cells = dict(record["output"])
         cells["error"] = None if error is None else f"{error['code']}: {error['message']}"
-        cells |= {name: record[name] for name in ("cost", "seconds", "trace_id")}
-        cells |= {"release": release, "job": job, "row": record["row"]}
-        return {column.name: cells.get(column.name.removeprefix(self.prefix)) for column in self.columns}
+        cells["cost"], cells["seconds"] = record["cost"], record["seconds"]
+        cells["trace_id"], cells["release"] = record["trace_id"], release
+        cells["job"], cells["row"] = job, record["row"]
+        return {name: cells.get(own) for name, own in self._names}
 
     def require_free(self, source: Source) -> None:
         """InputError where the input has columns of the same names."""

@@ -7,7 +7,7 @@ Server, application and bare client are those of ``evaluate_throughput.py``: the
 32 is what 32 threads get that send ready bytes and do not look at the answers, measured before and after
 each batch; server and client share the machine. A batch is the command line, JSON lines in and out.
 ``share`` is rows by the ``seconds`` that the command reports (all of the job: reading, running, writing),
-``share_of_process`` by the life of the process, which includes starting Python. Then a batch of the same
+``share_of_rows`` by those in which rows ran, ``share_of_process`` by the life of the process, which includes starting Python. Then a batch of the same
 size is killed (SIGKILL) at random moments and started again each time: how often each row is in the
 output, how many rows were computed again as the batch says and as the server saw. Written to
 ``benchmarks/results/batch.json``.
@@ -137,6 +137,7 @@ def throughput(folder: Path, count: int, rounds: int) -> dict[str, Any]:
                 "process_seconds": round(whole, 3),
                 "rows_per_second": round(count / value["seconds"], 1),
                 "share": round(count / value["seconds"] / capacity, 4),
+                "share_of_rows": round(count / value["rows_seconds"] / capacity, 4),
                 "share_of_process": round(count / whole / capacity, 4),
                 "cpu_ms_a_row": round(
                     1000
@@ -159,6 +160,7 @@ def throughput(folder: Path, count: int, rounds: int) -> dict[str, Any]:
         "ideal": WORKERS / slow.DELAY,
         "cores": os.cpu_count(),
         "share": statistics.median(one["share"] for one in seen),
+        "share_of_rows": statistics.median(one["share_of_rows"] for one in seen),
         "share_of_process": statistics.median(one["share_of_process"] for one in seen),
         "rounds": seen,
     }

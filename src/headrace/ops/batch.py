@@ -41,7 +41,8 @@ class Batch:
     """What one run of a job did. ``rows`` are those of the input; ``done`` have an output, ``failed``
     an error, of all that are kept by now; ``resumed`` were there before this run, ``recomputed`` were
     in flight when a run was killed and had to be begun anew. ``recomputed`` and ``cost`` (US dollars,
-    None: unknown) are of the whole job, ``seconds`` of this run. ``stopped`` says why rows are missing;
+    None: unknown) are of the whole job, ``seconds`` of this run,
+    ``rows_seconds`` those of them in which rows ran. ``stopped`` says why rows are missing;
     nothing was written to ``output`` then.
     """
 
@@ -52,6 +53,7 @@ class Batch:
     output: str
     version: int | None = None  # of a Delta table, after the last append
     workers: int = 0
+    rows_seconds: float = 0.0
     traces: int = 0
     recomputed: int = 0
     dead_letters: str | None = None
@@ -172,6 +174,7 @@ def run(
                 output=str(asked.output),
                 version=version,
                 workers=min(chosen, left),
+                rows_seconds=work.seconds,
                 traces=work.traces,
                 recomputed=shards.again,
                 dead_letters=dead,

@@ -146,6 +146,7 @@ class Work:
     ) -> None:
         self.stopped: Stopped | None = None
         self.traces = 0
+        self.seconds = 0.0  # in which rows ran
         self._app, self._made, self._shards, self._todo = app, made, shards, todo
         self._arguments, self._shown, self._traced = arguments, shown, traced
         self._limit, self._session, self._remote = limit, session, remote
@@ -192,10 +193,12 @@ class Work:
                 for i in range(threads_wanted)
             ]
         self._living = len(threads)
+        began = time.perf_counter()
         for thread in threads:
             thread.start()
         try:
             self._seal_until_done(progress)
+            self.seconds = time.perf_counter() - began
         except BaseException:
             self._token.cancel("the run was interrupted")
             until = time.monotonic() + GRACE_SECONDS

@@ -2,28 +2,29 @@
 
     python examples/jekyll_hyde.py [--model PROVIDER:MODEL]        # no network, seconds
 
-The verdict is a value, not a text that somebody has to read: numbers, and a decision with a threshold.
-A comment that is not mean never reaches Hyde, so it stays as it is to the byte.
+The verdict is a value: numbers, and a decision. What is not mean never reaches Hyde and stays as it is.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import doubles
 import headrace as hr
+from headrace.guards import toxicity
 from shown import command, run, say, title
 
 llm = hr.model("auto")
-LISTED = re.compile(r"\b(stupid|idiot|ugly|rubbish|pathetic|loser|moron|disgusting)(s|ly)?\b", re.IGNORECASE)
-SURELY = 0.95  # a comment that is negative above this is mean even without one of these words
+UNKIND = "stupid idiot ugly rubbish pathetic loser moron disgusting".split()
+censored = partial(toxicity.censor, also=UNKIND, mark="#")  # these and swear words, all else as it was
+TOXIC, SURELY = 0.5, 0.95  # a comment is mean above one of these, toxic or negative, or by a listed word
 
 
 @dataclass(frozen=True)
 class Verdict:
     mean: bool
     negative: float
-    unkind: tuple[str, ...]
+    toxic: float
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,22 @@ class Comment:
 
 @hr.step
 def jekyll(post: str, mood: str) -> str:
-    """A comment on a post, in a mood."""
     return llm.complete(f"Write one {mood} sentence as a comment on this post:\n\n{post}").text.strip()
 
 
 @hr.step
 def judge(comment: str) -> Verdict:
-    """Is it mean? By the list of words, and by the sentiment head that ships."""
-    scores = {found["label"]: found["score"] for found in hr.tasks.sentiment(comment)}
-    unkind = tuple(found.group().lower() for found in LISTED.finditer(comment))
-    return Verdict(bool(unkind) or scores["negative"] > SURELY, scores["negative"], unkind)
+    """Is it mean? By lists of words, and by the sentiment head that ships."""
+    negative = {found["label"]: found["score"] for found in hr.tasks.sentiment(comment)}["negative"]
+    toxic = toxicity.score(comment)
+    return Verdict(censored(comment) != comment or toxic >= TOXIC or negative > SURELY, negative, toxic)
 
 
 @hr.step
 def hyde(comment: str) -> str:
     """The comment made harmless by the model; the listed words become signs whatever it does."""
     made = llm.complete(f"Put signs such as #@! in place of unkind words, change no other:\n\n{comment}")
-    return LISTED.sub(lambda found: ("#@!%&*" * 3)[: len(found.group())], made.text.strip())
+    return censored(made.text.strip())
 
 
 @hr.app
@@ -65,14 +65,14 @@ def comment(post: str, mood: str = "nice") -> Comment:
 def main(words: Sequence[str] | None = None) -> None:
     app, rows = comment.using({llm: command(__doc__, doubles.commenter, words).model}), doubles.posts(100)
     done = app.batch(rows)
-    for row, result in list(zip(rows, done, strict=True))[39::20]:
+    for row, made in list(zip(rows, done, strict=True))[39::20]:
         title(row["post"])
-        say(f"Jekyll:    {result.written}", 11)
-        say(f"Verdict:   mean={result.verdict.mean} negative={result.verdict.negative:.2f}", 11)
-        say(f"Published: {result.published}", 11)
-    masked = sum(result.published != result.written for result in done)
+        say(f"Jekyll:    {made.written}", 11)
+        say("Verdict:   mean={mean} negative={negative:.2f} toxic={toxic:.2f}".format(**vars(made.verdict)))
+        say(f"Published: {made.published}", 11)
     title("All hundred")
-    say(f"{masked} comments masked, {sum(row['mood'] == 'mean' for row in rows)} were meant to be mean.")
+    meant, masked = sum(row["mood"] == "mean" for row in rows), sum(made.verdict.mean for made in done)
+    say(f"{masked} comments masked, {meant} were meant to be mean.")
 
 
 if __name__ == "__main__":

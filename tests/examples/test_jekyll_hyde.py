@@ -23,9 +23,10 @@ def test_all_mean_comments_are_masked_and_nice_ones_are_byte_identical(hyde: Mod
     for row, result in zip(rows, done, strict=True):
         assert result.verdict.mean is (row["mood"] == "mean")
         assert 0 <= result.verdict.negative <= 1
+        assert 0 <= result.verdict.toxic <= 1
         if result.verdict.mean:
             assert result.published != result.written
-            assert not hyde.LISTED.search(result.published)
+            assert not any(word in result.published.lower() for word in hyde.UNKIND)
             assert len(result.published) == len(result.written)
         else:
             assert result.published.encode() == result.written.encode()
@@ -34,18 +35,22 @@ def test_all_mean_comments_are_masked_and_nice_ones_are_byte_identical(hyde: Mod
 
 
 def test_only_listed_words_are_masked(hyde: ModuleType) -> None:
-    model = ScriptedModel(
-        {"^user: Write": "A stupid, UGLY cat; stupidity is no crime.", "Put signs": "as is"}
-    )
-    assert hyde.comment.using({hyde.llm: model})("A cat").published == "as is"
-    echo = ScriptedModel(
-        {"^user: Write": "A stupid, UGLY cat; stupidity is no crime.", "Put": "A stupid, UGLY cat"}
-    )
-    assert hyde.comment.using({hyde.llm: echo})("A cat").published == "A #@!%&*, #@!% cat"
-    assert hyde.judge("stupidity is no crime, and I like it").unkind == ()
+    written = "A stupid, UGLY cat; stupidity is no crime."
+    for hydes, published in (("as is", "as is"), (written, "A ######, #### cat; stupidity is no crime.")):
+        model = ScriptedModel({"Write one": written, "Put signs": hydes})
+        assert hyde.comment.using({hyde.llm: model})("A cat").published == published
+    assert hyde.censored("Scunthorpe, and a classic assessment") == "Scunthorpe, and a classic assessment"
 
 
-def test_a_mean_comment_without_a_listed_word_is_found_by_its_sentiment(hyde: ModuleType) -> None:
-    verdict = hyde.judge("A dull, lazy mess, and a complete waste of everybody's time.")
+@pytest.mark.parametrize(
+    ("text", "by"),
+    [
+        ("A dull, lazy mess, and a complete waste of everybody's time.", "negative"),
+        ("You should die, nobody likes you.", "toxic"),
+    ],
+)
+def test_a_mean_comment_without_a_listed_word_is_found(hyde: ModuleType, text: str, by: str) -> None:
+    assert hyde.censored(text) == text
+    verdict = hyde.judge(text)
     assert verdict.mean
-    assert verdict.unkind == ()
+    assert getattr(verdict, by) > {"negative": hyde.SURELY, "toxic": hyde.TOXIC}[by]

@@ -165,17 +165,19 @@ def listened(call: Any, **changes: Any) -> tuple[Any, list[Event]]:
         return call(), heard
 
 
-def test_a_visible_answer_is_streamed_as_it_comes() -> None:
-    model = ScriptedModel("There are 28 days of leave [1][9].")
+def test_a_visible_answer_is_streamed_sentence_by_sentence() -> None:
+    model = ScriptedModel("There are 28 days of leave [1][9]. They are paid [1].")
 
     def ask() -> Any:
         with tracing.collect("app"):
             return answer("How many?", PASSAGES, model=model, embedder=NoEmbedder())
 
     given, heard = listened(ask)
-    assert len(heard) > 1
-    assert "".join(e.text for e in heard) == "There are 28 days of leave [1][9]."  # provisional
-    assert given.text == "There are 28 days of leave [1]."  # authoritative
+    assert [e.text for e in heard] == ["There are 28 days of leave [1][9]. ", "They are paid [1]."]
+    assert (
+        "".join(e.text for e in heard) == "There are 28 days of leave [1][9]. They are paid [1]."
+    )  # provisional
+    assert given.text == "There are 28 days of leave [1]. They are paid [1]."  # authoritative
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, False), (True, True), (False, False)])

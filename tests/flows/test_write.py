@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -139,3 +140,20 @@ def test_what_is_no_model_or_no_passage_is_refused() -> None:
         hr.answer("Why?", passages(), model="openai:gpt")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not a Passage"):
         hr.answer("Why?", ["a text"])  # type: ignore[list-item]
+
+
+def test_nothing_private_leaves_while_it_is_written() -> None:
+    def telling(messages: Sequence[Message]) -> str:
+        canary = re.search(r"canary-\w+", messages[0].content)
+        assert canary is not None
+        return f"The tide turns every six hours [1]. The word is {canary[0]}. More follows [1]."
+
+    @hr.app
+    def tides(question: str) -> hr.Answer:
+        return hr.answer(question, passages(), model=ScriptedModel(telling))
+
+    events = list(tides.stream("When does the tide turn?"))
+    shown = "".join(event.text for event in events if event.kind == "delta")
+    assert shown.strip() == "The tide turns every six hours [1]."
+    assert events[-1].value.abstained
+    assert "canary-" not in events[-1].value.text

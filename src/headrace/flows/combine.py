@@ -119,7 +119,7 @@ def _map_reduce(asked: _Asked) -> Answer:
     numbered = [(n, replace(asked.items[n - 1], text=note)) for n, note in telling.items() if note]
     prompt = asked.prompt(COMBINE, numbered)
     with tracing.span("combine", kind="step", notes=len(prompt.kept)):
-        made = complete(asked.model, prompt.messages, asked.decoding, shown=asked.shown)
+        made = complete(asked.model, prompt.messages, asked.decoding, shown=asked.shown, canary=prompt.canary)
     return _finished(asked, made, prompt, [*too_long, *prompt.dropped], findings, spent)
 
 

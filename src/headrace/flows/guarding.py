@@ -8,6 +8,7 @@ checks themselves are in ``guards``; they are given texts and callables and load
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +49,7 @@ class Defences:
         return _policy(self.root / self.settings.policy)
 
 
+_SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*\s+|[。！？]|\n")
 NOTHING = GuardSettings(fences=False, injection="off", questions="off", leakage="off")
 _forced: ContextVar[Defences | None] = ContextVar("headrace_defences", default=None)
 _policies: dict[Path, tuple[tuple[int, int], Policy]] = {}
@@ -158,6 +160,34 @@ def said(text: str, *, canary: str = "", prompt: str = "") -> list[Finding]:
     if here.settings.leakage == "flag":
         found = [replace(finding, severity="warning") for finding in found]
     return found
+
+
+class Gate:
+    """Lets text through in whole sentences, as long as what was said so far gives nothing away."""
+
+    def __init__(self, *, canary: str = "", prompt: str = "") -> None:
+        self._canary, self._prompt = canary, prompt
+        self._open = defences().settings.leakage != "withhold"
+        self._shut = False
+        self._said = self._held = ""
+
+    def take(self, piece: str) -> str:
+        """What may leave now that this piece has come."""
+        if self._open:
+            return piece
+        self._held += piece
+        ends = [match.end() for match in _SENTENCE_END.finditer(self._held)]
+        return self._pass(ends[-1]) if ends else ""
+
+    def rest(self) -> str:
+        """What is left at the end."""
+        return "" if self._open else self._pass(len(self._held))
+
+    def _pass(self, end: int) -> str:
+        text, self._held = self._held[:end], self._held[end:]
+        self._said += text
+        self._shut = self._shut or blocked(said(self._said, canary=self._canary, prompt=self._prompt))
+        return "" if self._shut else text
 
 
 def blocked(findings: Sequence[Finding]) -> bool:

@@ -71,7 +71,7 @@ def write(
         return replace(
             quoted, findings=(*quoted.findings, Finding(guard="window", message=why)), dropped=dropped
         )
-    completion = complete(model, prompt.messages, decoding, shown=shown)
+    completion = complete(model, prompt.messages, decoding, shown=shown, canary=prompt.canary)
     request.checkpoint()
     return read(
         question,
@@ -140,16 +140,26 @@ def _scorer(embedder: Embedder | Callable[[], Embedder | None]) -> Embedder | No
     return embedder if isinstance(embedder, Embedder) else embedder()
 
 
-def complete(model: Model, messages: Sequence[Message], decoding: Decoding, *, shown: bool) -> Completion:
-    """The whole completion; its pieces go to whoever listens as they come."""
+def complete(
+    model: Model, messages: Sequence[Message], decoding: Decoding, *, shown: bool, canary: str = ""
+) -> Completion:
+    """The whole completion; its pieces go to whoever listens as they come.
+
+    Where answers that leak are withheld, text leaves in whole sentences that were looked at, and none
+    leaves after one that leaks.
+    """
     beams = decoding.num_beams > 1  # which text wins is known at the end: nothing to stream
     if not shown or beams or request.current().listener is None:
         return model.complete(messages, decoding)
     stream = model.stream(messages, decoding)
+    gate = guarding.Gate(canary=canary, prompt=messages[0].content if messages[0].role == "system" else "")
     try:
         for piece in stream:
             request.checkpoint()
-            request.emit(Event(kind="delta", text=piece))
+            if text := gate.take(piece):
+                request.emit(Event(kind="delta", text=text))
+        if text := gate.rest():
+            request.emit(Event(kind="delta", text=text))
         return stream.completion
     finally:
         stream.close()

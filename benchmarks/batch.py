@@ -7,10 +7,10 @@ Server, application and bare client are those of ``evaluate_throughput.py``: the
 32 is what 32 threads get that send ready bytes and do not look at the answers, measured before and after
 each batch; server and client share the machine. A batch is the command line, JSON lines in and out.
 ``share`` is rows by the ``seconds`` that the command reports (all of the job: reading, running, writing),
-``share_of_rows`` by those in which rows ran, ``share_of_process`` by the life of the process, which includes starting Python. Then a batch of the same
-size is killed (SIGKILL) at random moments and started again each time: how often each row is in the
-output, how many rows were computed again as the batch says and as the server saw. Written to
-``benchmarks/results/batch.json``.
+``share_of_rows`` by those in which rows ran, ``share_of_process`` by the life of the process, which
+includes starting Python. Then a batch of the same size is killed (SIGKILL) at random moments and started
+again each time: how often each row is in the output, how many rows were computed again as the batch says
+and as the server saw. Written to ``benchmarks/results/batch.json``.
 """
 
 from __future__ import annotations

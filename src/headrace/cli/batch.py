@@ -27,8 +27,7 @@ Examples:
 
 \b
 Every night at two (crontab); the Delta table gets each day's rows once:
-  0 2 * * *  cd /srv/handbook && headrace batch tickets.csv answers.delta
-             --app handbook@production --max-cost 5 --json >> batch.log
+  0 2 * * *  cd /srv/handbook && headrace batch in.csv out.delta --json >>log
 
 \b
 Exit codes: 0 every row has an output · 3 stopped by --max-cost or

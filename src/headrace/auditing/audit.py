@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from headrace.auditing import governance, model_layer
+from headrace.auditing import answers, governance, model_layer
 from headrace.auditing.lines import KEYS, Line, line
 from headrace.errors import Cancelled, HeadraceError, InputError
 from headrace.flows.app import App
@@ -28,7 +28,12 @@ from headrace.types import Report
 
 KIND = "audit"
 Auditor = Callable[[App, AuditSettings], list[Line]]
-AUDITORS: dict[str, Auditor] = {}
+AUDITORS: dict[str, Auditor] = {
+    "grounding": answers.audit_grounding,
+    "personal data": answers.audit_personal,
+    "toxicity": answers.audit_toxicity,
+    "robustness": answers.audit_robustness,
+}
 
 Defended = Literal["on", "off", "both"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -36,3 +37,42 @@ def test_checkpoint_raises_when_cancelled_or_late() -> None:
             request.checkpoint()
     with pytest.raises(InputError, match="deadline=-1"), hr.context(deadline=-1):
         pass
+
+
+def test_a_gate_lets_so_many_in_at_a_time() -> None:
+    gate, here, most, lock = request.Gate(2), 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal here, most
+        with gate.place(), gate.place():  # the second one is the same place: nobody waits for himself
+            with lock:
+                here += 1
+                most = max(most, here)
+            time.sleep(0.01)
+            with lock:
+                here -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert (here, most) == (0, 2)
+
+
+def test_who_waits_at_a_gate_can_be_stopped() -> None:
+    gate, token = request.Gate(1), request.CancelToken()
+    token.cancel("enough")
+    seen: list[BaseException] = []
+
+    def work() -> None:
+        with request.use(request.RequestContext(cancel=token)), pytest.raises(Cancelled) as caught:
+            with gate.place():
+                pass
+        seen.append(caught.value)
+
+    with gate.place():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(10)
+    assert "enough" in str(seen[0])

@@ -66,9 +66,9 @@ def test_who_waits_at_a_gate_can_be_stopped() -> None:
     seen: list[BaseException] = []
 
     def work() -> None:
-        with request.use(request.RequestContext(cancel=token)), pytest.raises(Cancelled) as caught:
-            with gate.place():
-                pass
+        stopped = request.RequestContext(cancel=token)
+        with request.use(stopped), pytest.raises(Cancelled) as caught, gate.place():
+            pass
         seen.append(caught.value)
 
     with gate.place():

@@ -17,6 +17,10 @@ PARTS: dict[str, tuple[str, str]] = {
         "headrace.cli.audit_grounding:grounding",
         "Judge each sentence of answers in a file by its passages.",
     ),
+    "representation": (
+        "headrace.cli.audit_representation:representation",
+        "Count which groups of people a data set speaks of.",
+    ),
 }
 FAILED = 3
 EPILOG = """\b

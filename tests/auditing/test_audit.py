@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import headrace as hr
-from headrace.auditing import attacks
+from headrace.auditing import attacks, cases
 from headrace.auditing.audit import AUDITORS, audit
 from headrace.auditing.cases import Case
 from headrace.auditing.double import HALF, OBEYS, ObedientDouble
@@ -142,10 +142,19 @@ def test_tools_of_an_agent_are_played_and_never_called(project: Path) -> None:
 
 def test_budgets_hold_what_has_no_end(project: Path) -> None:
     app = hr.load(f"{project / 'app.py'}:clerk")
-    ran = attacks.run(app, "resources", model="double", gullible=True, trials=1)
-    figures = {m["name"]: m for m in ran.measurements}
-    assert figures["undefended.resources"]["value"] > 0.9
-    assert figures["attacks.resources"]["value"] <= 0.4  # inputs that are too long, without a policy
+    ours = (cases.FOLDER / "resources.jsonl").read_text("utf-8").splitlines(keepends=True)
+    few = project / "few.jsonl"  # an input that is too long, a flood, a loop
+    few.write_text(ours[1] + ours[4] + ours[8], "utf-8")
+    ran = attacks.run(app, few, model="double", gullible=True, trials=1)
+    succeeded = {row["id"]: next(iter(row["scores"].values())) for row in ran.rows}
+    assert succeeded == {
+        "resources-02/on/1": 1.0,  # only a rule file or [guards] max_input limits what an agent is given
+        "resources-02/off/1": 1.0,
+        "resources-05/on/1": 0.0,
+        "resources-05/off/1": 1.0,
+        "resources-09/on/1": 0.0,
+        "resources-09/off/1": 1.0,
+    }
 
 
 def test_an_application_that_raises_is_not_assessed(project: Path) -> None:
@@ -350,3 +359,25 @@ def test_the_command_names_what_is_wrong(
     assert "no suite" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert command(["audit", "--help"]) == 0
     assert "--defences" in capsys.readouterr().out
+
+
+def test_the_licence_of_a_local_model_is_held_against_the_demand(project: Path) -> None:
+    class Local:
+        """As much of a local model as the model layer looks at."""
+
+        name, window = "local:mine", None
+
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+            self.identity = {"claimed": False, "provider": "local", "model": "mine", "weights": "ab" * 32}
+
+    app = hr.load(f"{project / 'app.py'}:handbook")
+    llm = next(handle for handle in app.handles if handle.kind == "model")
+    readme = project / "README.md"
+    verdicts = {}
+    for licence in ("apache-2.0", "cc-by-nc-4.0"):
+        readme.write_text(f"---\nlicense: {licence}\n---\nA model.\n")
+        mine = by_id(audit(app.using({llm: Local(project)}), only=[]))
+        verdicts[licence] = mine["licence.auto"]["verdict"]
+        assert mine["identity.auto"]["evidence"].startswith("hashed: local mine abab")
+    assert verdicts == {"apache-2.0": "pass", "cc-by-nc-4.0": "fail"}

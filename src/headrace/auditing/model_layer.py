@@ -7,12 +7,16 @@ never a pass. Quality and licence are taken from what was measured and recorded 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from headrace.auditing.lines import Layer, Line, line, recorded
+from headrace.auditing.lines import FAIL, Layer, Line, line, recorded
 from headrace.flows.app import App
 from headrace.flows.fingerprint import Fingerprint
-from headrace.resources import build
+from headrace.models import licence as licences
+from headrace.models.card import stated_in
+from headrace.resources import bindings, build
+from headrace.resources.handles import ModelHandle
 from headrace.settings import Settings
 
 LAYER: Layer = "model"
@@ -32,7 +36,7 @@ def lines(app: App, settings: Settings, made: Fingerprint) -> list[Line]:
         )
     ]
     for key, held in models.items():
-        found += [_identity(key, held), _licence(key, held)]
+        found += [_identity(key, held), _licence(key, app, settings)]
     if not models:
         found.append(
             line(
@@ -65,15 +69,24 @@ def _identity(key: str, held: Any) -> Line:
     )
 
 
-def _licence(key: str, held: Any) -> Line:
-    told = dict(held) if isinstance(held, Mapping) else {}
-    return recorded(
-        LAYER,
-        f"licence.{key.partition(':')[2]}",
-        risk="used without the right to",
-        found=str(told.get("licence") or told.get("license") or ""),
-        gap="no licence is on record (headrace models card)",
-    )
+def _licence(key: str, app: App, settings: Settings) -> Line:
+    """What the README of a local model states, against ``[release] licence``; a claim of its author."""
+    id, risk = f"licence.{key.partition(':')[2]}", "used without the right to"
+    handle = next((one for one in app.handles if one.key == key and isinstance(one, ModelHandle)), None)
+    folder = None
+    if handle is not None:
+        with bindings.use(app.bindings()), bindings.within(app.root):
+            folder = getattr(handle.open(), "folder", None) if handle.available else None
+    if not isinstance(folder, Path):
+        gap = "no model on this machine stands behind it: a server's terms, or nothing, hold"
+        return recorded(LAYER, id, risk=risk, found="", gap=gap)
+    found = stated_in(folder / "README.md")[0].licence
+    reason = licences.why_not(found, licences.demanded(settings.release.licence))
+    if found.kind == "unknown":
+        return recorded(LAYER, id, risk=risk, found="", gap=f"its README states none ({found.said})")
+    if reason is not None:
+        return line(LAYER, id, risk=risk, verdict=FAIL, value=0.0, threshold=1.0, n=1, evidence=reason)
+    return recorded(LAYER, id, risk=risk, found=f"{found.id}: {found.said}", gap="")
 
 
 def _embedder(key: str, held: Any) -> Line:

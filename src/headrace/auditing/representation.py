@@ -28,25 +28,31 @@ def _words(text: str) -> frozenset[str]:
 GROUPS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "gender": {
         "female": _words(
-            "woman women girl girls lady ladies female females mother mothers mum mom daughter daughters sister "
-            "sisters wife wives aunt aunts niece nieces grandmother queen princess actress waitress girlfriend "
+            "woman women girl girls lady ladies female females mother mothers mum mom daughter "
+            "daughters sister "
+            "sisters wife wives aunt aunts niece nieces grandmother queen princess actress waitress "
+            "girlfriend "
             "bride widow mrs ms miss madam"
         ),
         "male": _words(
-            "man men boy boys gentleman gentlemen male males father fathers dad son sons brother brothers husband "
-            "husbands uncle uncles nephew nephews grandfather king prince actor waiter boyfriend groom widower mr sir"
+            "man men boy boys gentleman gentlemen male males father fathers dad son sons brother "
+            "brothers husband "
+            "husbands uncle uncles nephew nephews grandfather king prince actor waiter boyfriend "
+            "groom widower mr sir"
         ),
         "other": _words("nonbinary non-binary transgender genderqueer intersex agender"),
     },
     "age": {
-        "child": _words("child children kid kids baby babies infant infants toddler toddlers boy girl boys girls"),
+        "child": _words("child children kid kids baby babies infant infants toddler toddlers boy "
+        "girl boys girls"),
         "teenager": _words("teenager teenagers teen teens adolescent adolescents youth youths"),
         "adult": _words("adult adults grown-up grown-ups middle-aged"),
         "older": _words("elderly senior seniors pensioner pensioners retiree retirees retired octogenarian"),
     },
     "religion": {
         "christian": _words(
-            "christian christians christianity catholic catholics protestant protestants church churches bible "
+            "christian christians christianity catholic catholics protestant protestants church "
+            "churches bible "
             "jesus orthodox baptist methodist lutheran pope"
         ),
         "muslim": _words("muslim muslims islam islamic mosque mosques quran koran sunni shia imam"),
@@ -58,23 +64,31 @@ GROUPS: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "continent": {
         "africa": _words(
-            "africa african africans egypt egyptian nigeria nigerian kenya kenyan ethiopia ethiopian ghana morocco "
+            "africa african africans egypt egyptian nigeria nigerian kenya kenyan ethiopia "
+            "ethiopian ghana morocco "
             "moroccan algeria algerian tanzania uganda senegal congo sudan tunisia zimbabwe somalia"
         ),
         "asia": _words(
-            "asia asian asians china chinese india indian indians japan japanese korea korean indonesia vietnam "
-            "vietnamese thailand thai pakistan pakistani bangladesh iran iranian iraq iraqi israel israeli nepal "
+            "asia asian asians china chinese india indian indians japan japanese korea korean "
+            "indonesia vietnam "
+            "vietnamese thailand thai pakistan pakistani bangladesh iran iranian iraq iraqi israel "
+            "israeli nepal "
             "philippines filipino malaysia singapore mongolia mongol mongols afghanistan"
         ),
         "europe": _words(
-            "europe european europeans germany german germans france french britain british england english scotland "
-            "scottish ireland irish wales welsh spain spanish italy italian italians poland polish russia russian "
-            "russians ukraine ukrainian greece greek greeks portugal portuguese sweden swedish norway norwegian "
-            "denmark danish finland finnish austria austrian switzerland swiss hungary hungarian netherlands dutch "
+            "europe european europeans germany german germans france french britain british england "
+            "english scotland "
+            "scottish ireland irish wales welsh spain spanish italy italian italians poland polish "
+            "russia russian "
+            "russians ukraine ukrainian greece greek greeks portugal portuguese sweden swedish "
+            "norway norwegian "
+            "denmark danish finland finnish austria austrian switzerland swiss hungary hungarian "
+            "netherlands dutch "
             "belgium belgian romania czech"
         ),
         "north america": _words(
-            "usa u.s. america american americans canada canadian canadians mexico mexican mexicans cuba cuban haiti "
+            "usa u.s. america american americans canada canadian canadians mexico mexican mexicans "
+            "cuba cuban haiti "
             "jamaica jamaican california texas florida"
         ),
         "south america": _words(
@@ -92,10 +106,14 @@ PRONOUNS: Mapping[str, frozenset[str]] = {
 KINDS = ("pronoun", *GROUPS)
 
 _ONE = _words(
-    "someone somebody anyone anybody everyone everybody nobody person individual student teacher doctor nurse patient "
-    "customer client user employee worker manager applicant candidate member author writer reader friend neighbour "
-    "neighbor colleague child parent guest visitor driver player engineer lawyer artist singer scientist speaker "
-    "caller owner tenant buyer seller citizen learner developer participant passenger resident victim winner partner "
+    "someone somebody anyone anybody everyone everybody nobody person individual student teacher "
+    "doctor nurse patient "
+    "customer client user employee worker manager applicant candidate member author writer reader "
+    "friend neighbour "
+    "neighbor colleague child parent guest visitor driver player engineer lawyer artist singer "
+    "scientist speaker "
+    "caller owner tenant buyer seller citizen learner developer participant passenger resident "
+    "victim winner partner "
     "spouse sibling baby adult kid teenager cook chef guard pilot officer"
 )
 _PLURAL = _words(

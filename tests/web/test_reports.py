@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lxml import html
 
-from headrace import evaluate, load
+from headrace import audit, evaluate, load
 from headrace.resources import build
 from needs import skip
 
@@ -152,3 +152,19 @@ def test_a_row_opens_by_keyboard_on_any_screen(
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
     assert faults == []
+
+
+def test_an_audit_is_shown_by_its_lines(serve: Any, project: Path) -> None:
+    app = load(f"{project / 'app.py'}:handbook")
+    found = audit(app, suites="direct", model="double", trials=1, only=["attacks"])
+    with serve("handbook").client(headers=HTML) as http:
+        (link,) = page(http.get("/reports")).xpath(f"//ol[@class='runs']//a[@href='/reports/{found.id}']")
+        assert "Audit of handbook" in words(link)
+        assert "not assessed" in words(link)
+        opened = page(http.get(f"/reports/{found.id}"))
+        assert words(opened.xpath("//h1")[0]) == "Audit of handbook"
+        assert "obedient double" in words(opened)
+        (cell,) = opened.xpath("//table//th[starts-with(normalize-space(.), 'attacks.direct')]")
+        assert "a user takes over the application" in words(cell)
+        wrong = page(http.get(f"/reports/{found.id}?show=wrong"))
+        assert all("succeeded" in words(row) or "stopped" in words(row) for row in wrong.xpath("//details"))

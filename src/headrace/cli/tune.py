@@ -10,6 +10,7 @@ COMMANDS = {
     "embedder": ("headrace.cli.tune_embedder", "embedder", "Tune the embedder on question-passage pairs."),
     "rank-embedders": ("headrace.cli.tune_embedder", "rank_embedders", "Which embedder fits your documents."),
     "instruct": ("headrace.cli.tune_instruct", "instruct", "Tune a model that writes on instructions."),
+    "advise": ("headrace.cli.tune_advise", "advise", "Which route to try before anything is trained."),
 }
 
 

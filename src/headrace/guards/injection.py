@@ -26,7 +26,11 @@ from headrace.types import Finding
 GUARD = "injection"
 THRESHOLD = 0.6
 # Its own errors, as benchmarks/attacks.py measured them (see benchmarks/results/attacks.json).
-MEASURED = {"misses": 0.27, "false_alarms": 0.001, "on": "prompts collected in the wild; SQuAD paragraphs"}
+MEASURED = {
+    "misses": 0.23,
+    "false_alarms": 0.001,
+    "on": "jailbreaks collected in the wild; paragraphs of SQuAD",
+}
 _NEIGHBOURS = 3  # sentences whose cues add up
 _LONGEST = 400_000  # code points that are looked at
 _LONGEST_SENTENCE = 2_000

@@ -142,14 +142,16 @@ class GuardSettings:
     ``fences``: marks round foreign text, clauses about it, the order repeated behind it. ``injection``:
     what happens to orders found in passages and tool results (``strip, flag, off``). ``questions``: to
     questions and tasks that are attacks (``refuse, flag, off``). ``leakage``: to answers that repeat
-    the instructions or a secret (``withhold, flag, off``). ``policy`` is a rule file, from the project's
-    root. ``max_input``: the longest text an application takes, in code points; 0 is no limit.
+    the instructions or a secret (``withhold, flag, off``). ``personal``: to answers that ask the user for
+    personal data such as a social security number (``withhold, flag, off``). ``policy`` is a rule file, from
+    the project's root. ``max_input``: the longest text an application takes, in code points; 0 is no limit.
     """
 
     fences: bool = True
     injection: str = "strip"
     questions: str = "refuse"
     leakage: str = "withhold"
+    personal: str = "withhold"
     policy: str = ""
     max_input: int = 0
 
@@ -158,6 +160,7 @@ GUARD_CHOICES: Mapping[str, tuple[str, ...]] = {
     "injection": ("strip", "flag", "off"),
     "questions": ("refuse", "flag", "off"),
     "leakage": ("withhold", "flag", "off"),
+    "personal": ("withhold", "flag", "off"),
 }
 
 

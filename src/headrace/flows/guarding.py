@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from headrace.flows.signature import Signature
     from headrace.guards.policy import Policy, Similar
 
-WITHHELD = "The answer was withheld: it repeated what is private."
+WITHHELD = "The answer was withheld: it repeated what is private, or asked for it."
 REFUSED = "This was not answered: it asks to set the instructions aside."
 UNLIMITED = 100_000  # tokens and steps where budgets are off
 
@@ -50,7 +50,7 @@ class Defences:
 
 
 _SENTENCE_END = re.compile(r"[.!?:][\"'”’)\]]*\s+|[。！？]|\n")
-NOTHING = GuardSettings(fences=False, injection="off", questions="off", leakage="off")
+NOTHING = GuardSettings(fences=False, injection="off", questions="off", leakage="off", personal="off")
 _forced: ContextVar[Defences | None] = ContextVar("headrace_defences", default=None)
 _policies: dict[Path, tuple[tuple[int, int], Policy]] = {}
 _known: dict[int, tuple[Settings, Defences]] = {}
@@ -152,14 +152,21 @@ def passages(items: Sequence[Passage]) -> tuple[list[Passage], list[Finding]]:
 def said(text: str, *, canary: str = "", prompt: str = "") -> list[Finding]:
     """What an output gives away; a finding of severity ``block`` means: withhold it."""
     here = defences()
-    if here.settings.leakage == "off":
-        return []
-    from headrace.guards import leakage
+    found: list[Finding] = []
+    if here.settings.leakage != "off":
+        from headrace.guards import leakage
 
-    found = leakage.find(text, canary, here.secrets, prompt=prompt)
-    if here.settings.leakage == "flag":
-        found = [replace(finding, severity="warning") for finding in found]
+        found += _as_chosen(leakage.find(text, canary, here.secrets, prompt=prompt), here.settings.leakage)
+    if here.settings.personal != "off":
+        from headrace.guards import personal
+
+        found += _as_chosen(personal.requests(text), here.settings.personal)
     return found
+
+
+def _as_chosen(found: list[Finding], choice: str) -> list[Finding]:
+    """``flag``: nothing is withheld."""
+    return [replace(one, severity="warning") for one in found] if choice == "flag" else found
 
 
 class Gate:
@@ -167,7 +174,7 @@ class Gate:
 
     def __init__(self, *, canary: str = "", prompt: str = "") -> None:
         self._canary, self._prompt = canary, prompt
-        self._open = defences().settings.leakage != "withhold"
+        self._open = "withhold" not in (defences().settings.leakage, defences().settings.personal)
         self._shut = False
         self._said = self._held = ""
 

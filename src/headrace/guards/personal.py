@@ -293,8 +293,8 @@ _ASKS = re.compile(
 )
 _NOT_ASKING = re.compile(r"\b(?:never|do not|don['’]t|not|nobody|without)\b", re.IGNORECASE)
 _REQUEST = re.compile(
-    r"\?|\b(?:please|tell|give|send|provide|share|enter|type|confirm|state|supply|submit|need|"
-    r"require|verify|reply|fill)\b",
+    r"\?|\b(?:please|tell|give|send|provide|share|reply|"
+    r"(?:i|we)(?:['’]ll| will| would| also)? (?:need|require))\b",
     re.IGNORECASE,
 )
 

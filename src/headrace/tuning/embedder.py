@@ -177,7 +177,7 @@ class EmbedderTuning:
             steps=steps,
             trained_parameters=trained * (layer + 13 * shape.width),
             minutes=round(work / _SPEED / 60, 1),
-            memory_mb=round(600 + tokens * trained * 14 * shape.width * 4 / 2**20),
+            memory_mb=round(900 + tokens * trained * 24 * shape.width * 4 / 2**20),
             dropped=self.dropped,
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import InputError, NotFound, UserError
+from headrace.evaluation import grounded
 from headrace.evaluation.dataset import Examples
 from headrace.measure import metrics as known
 from headrace.measure.metrics import Metric, Observed, answers_of, documents_of
@@ -115,7 +116,12 @@ def _metric(given: Given) -> Metric:
     path, colon, name = given.rpartition(":")
     if colon and path.endswith(".py"):
         return FileMetric(**vars(known.of(_load(Path(path), name))), place=given)
-    return known.get(given)
+    if given == grounded.NAME:
+        return grounded.metric()
+    try:
+        return known.get(given)
+    except NotFound as error:
+        raise NotFound(error.message, hint=f"{error.hint.rstrip('.')}, {grounded.NAME}.") from error
 
 
 def _load(path: Path, name: str) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,21 @@ def test_settings_that_go_away_give_way_to_those_further_up(tmp_path: Path) -> N
     assert settings.load(inner).name == "outer"
     (inner / "headrace.toml").write_text('[project]\nname = "back"\n')
     assert settings.load(inner).name == "back"
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ('[guards]\ninjection = "maybe"', "injection = 'maybe'"),
+        ("[guards]\nmax_input = -1", "max_input = -1"),
+        ("[guards]\nfence = true", "'fence'"),
+        ("[guards]\npolicy = \"../rules.toml\"", "outside of the project"),
+        ('[audit.thresholds]\nattacks = "low"', "attacks = 'low'"),
+        ('[audit.risks]\njobs = "none"', "jobs = 'none'"),
+        ('[audit.risks.jobs]\nowners = "x"', "'owners'"),
+    ],
+)
+def test_what_guards_and_audits_cannot_use_is_named(tmp_path: Path, written: str, named: str) -> None:
+    (tmp_path / "headrace.toml").write_text(written)
+    with pytest.raises(SettingsError, match=re.escape(named)):
+        settings.load(tmp_path)

@@ -381,6 +381,11 @@ def _guards(table: Any, where: str) -> GuardSettings:
             raise SettingsError(
                 f"{where} {key} = {getattr(found, key)!r} is not known.", hint=f"Use {', '.join(choices)}."
             )
+    if found.policy and (Path(found.policy).is_absolute() or ".." in Path(found.policy).parts):
+        raise SettingsError(
+            f"{where} policy = {found.policy!r} lies outside of the project.",
+            hint="Put the rule file into the project: it travels with a release.",
+        )
     if found.max_input < 0:
         raise SettingsError(f"{where} max_input = {found.max_input} is below 0.", hint="0 is no limit.")
     return found

@@ -381,3 +381,19 @@ def test_the_licence_of_a_local_model_is_held_against_the_demand(project: Path) 
         verdicts[licence] = mine["licence.auto"]["verdict"]
         assert mine["identity.auto"]["evidence"].startswith("hashed: local mine abab")
     assert verdicts == {"apache-2.0": "pass", "cc-by-nc-4.0": "fail"}
+
+
+def test_guards_and_their_rules_are_part_of_what_was_audited(project: Path) -> None:
+    app = hr.load(f"{project / 'app.py'}:plain")
+    usual = hr.fingerprint(app).id
+    (project / "headrace.toml").write_text("[guards]\nfences = true\n")
+    assert hr.fingerprint(app).id == usual
+    (project / "headrace.toml").write_text('[guards]\nleakage = "off"\n')
+    without = hr.fingerprint(app).id
+    assert without != usual
+    (project / "headrace.toml").write_text('[guards]\npolicy = "rules.toml"\n')
+    (project / "rules.toml").write_text("max_input = 10\n")
+    short = hr.fingerprint(app)
+    assert "rules.toml" in short.files
+    (project / "rules.toml").write_text("max_input = 1000\n")
+    assert len({usual, without, short.id, hr.fingerprint(app).id}) == 4

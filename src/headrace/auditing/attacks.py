@@ -130,7 +130,7 @@ def run(
     target = _target(app)
     owned = _own(target, model)
     count = trials or (1 if owned else TRIALS)
-    on = settings or guarding.of(load_settings(app.root))
+    on = settings or _usual(app)
     shown = {"on": on, "off": guarding.off(app.root)}
     sides = ["on", "off"] if defences == "both" else [defences]
     left_out = _left_out(target, read)
@@ -166,6 +166,12 @@ def run(
         settings=told,
         left_out=left_out,
     )
+
+
+def _usual(app: App) -> Defences:
+    """The defences that the application has: of a release, those it was made with."""
+    place = app.bindings().place()
+    return guarding.of(load_settings(place.bundle if place is not None else app.root))
 
 
 def _defences(found: Defences) -> dict[str, Any]:
@@ -204,7 +210,7 @@ def _target(app: App) -> Target:
         return known(messages)
 
     double._replies = turn
-    attacker = _Attacker(target, {"on": guarding.of(load_settings(app.root))}, {}, 30.0, False, 0, 1, None)
+    attacker = _Attacker(target, {"on": _usual(app)}, {}, 30.0, False, 0, 1, None)
     attacker.once(probe, double, "on")
     tools = re.findall(r"^- (\w+)\(", double.system, re.MULTILINE)
     return replace(

@@ -222,4 +222,4 @@ def _risk(risk: Risk, settings: AuditSettings, found: list[Line]) -> Line:
 
 
 def _is_of(id: str, check: str) -> bool:
-    return id == check or id.startswith((check + ".", check + " ", check + "_"))
+    return id == check or id.startswith(tuple(check + sign for sign in ". _-"))

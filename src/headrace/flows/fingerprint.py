@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.flows import sources
 from headrace.resources import bindings, build
-from headrace.settings import STATE
+from headrace.settings import STATE, GuardSettings
 from headrace.settings import load as load_settings
 from headrace.types import digest
 
@@ -43,7 +43,8 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """``id`` is SHA-256 over code, Python version, distributions and resources."""
+    """``id`` is SHA-256 over code, Python version, distributions, resources, and ``[guards]`` where they
+    are not the usual ones (their digest; "" where they are)."""
 
     app: str
     code: str
@@ -51,10 +52,12 @@ class Fingerprint:
     distributions: str
     resources: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    guards: str = ""
 
     @cached_property
     def id(self) -> str:
-        return digest([self.app, self.code, self.python, self.distributions, self.resources])
+        parts = [self.app, self.code, self.python, self.distributions, self.resources]
+        return digest([*parts, self.guards] if self.guards else parts)
 
 
 def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerprint:
@@ -83,6 +86,7 @@ def fingerprint(app: App, *, seen: Mapping[str, Any] | None = None) -> Fingerpri
         distributions=_distributions()[2],
         resources=resources,
         files=code.files,
+        guards=_guards(app),
     )
     # Run after run nothing has changed: comparing costs a tenth of hashing again.
     same = _latest.get(app.name)
@@ -137,11 +141,21 @@ def code_of(app: App) -> Code:
     return _kept(str(root), made)
 
 
+def _guards(app: App) -> str:
+    """The digest of ``[guards]`` where it is not the usual one: what defends an application is part of it."""
+    place = app.bindings().place()
+    guards = load_settings(place.bundle if place is not None else app.root).guards
+    return "" if guards == GuardSettings() else digest(guards)
+
+
 def included(root: Path) -> list[Path]:
-    """The files that ``[release] include`` names, by globs from the root; no state and no keys."""
+    """The files that ``[release] include`` names, by globs from the root, and the rule file of
+    ``[guards]``; no state and no keys."""
+    settings = load_settings(root)
+    rules = [settings.guards.policy] if settings.guards.policy else []
     found = {
         path
-        for pattern in load_settings(root).release.include
+        for pattern in (*settings.release.include, *rules)
         for path in root.glob(pattern)
         if path.is_file() and not never_packed(path.relative_to(root))
     }

@@ -276,6 +276,13 @@ def test_broken_files_say_where(text: str, line: int, said: str, tmp_path: Path)
     assert caught.value.hint
 
 
+def test_an_example_needs_no_variable() -> None:
+    template = Template.parse("[instruction]\nTell a joke.\n[example]\n→ A mill walks in.\n")
+    assert isinstance(template, FourPart)
+    assert template.shots == (Shot(values={}, output="A mill walks in."),)
+    assert [m.role for m in template.render()] == ["system", "user", "assistant", "user"]
+
+
 def test_simple_front_matter_and_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "p.md"
     path.write_bytes(

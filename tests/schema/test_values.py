@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InputError
+from headrace.schema import values
 from headrace.schema.check import check
 from headrace.schema.example import example
 from headrace.schema.possible import contradiction
@@ -145,6 +146,8 @@ def test_what_may_be_satisfied_is_not_refused(schema: Any) -> None:
         ({"minLength": -1}, "#/minLength is -1"),
         ({"required": "a"}, "#/required is 'a'"),
         ({"enum": 3}, "#/enum is 3"),
+        ({"format": []}, "#/format is []"),
+        ({"examples": "a"}, "#/examples is 'a'"),
         ("text", "# is 'text'"),
         ({"$schema": "https://example.org/mine"}, "a dialect that is not known"),
     ],
@@ -176,6 +179,21 @@ def test_no_example_is_made_up_for_a_pattern() -> None:
     with pytest.raises(InputError, match="No example"):
         example({"type": "string", "pattern": "^[0-9]{12}$"})
     assert example({"type": "string", "pattern": "^[0-9]{3}$", "examples": ["123"]}) == "123"
+
+
+def test_alternatives_that_multiply_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "PARTS", 5_000)
+    twice: Any = {"$defs": {"a": {"oneOf": [{"items": {"$ref": "#/$defs/a"}}] * 6}}, "$ref": "#/$defs/a"}
+    check(twice)
+    value: Any = "x"
+    for _ in range(30):
+        value = [value]
+    assert "cannot be checked" in problems(value, twice)[-1]
+    assert not fits(value, twice)
+    with pytest.raises(InputError):
+        example({"type": "array", "minItems": 10**30})
+    with pytest.raises(InputError):
+        example({"type": "string", "minLength": 1e308})
 
 
 JSON = st.recursive(

@@ -211,13 +211,13 @@ def coerced(text: str, schema: Schema, root: Schema) -> Any:
     return text
 
 
-def _types(schema: Schema, root: Schema) -> set[str]:
-    part = _resolved(schema, root)
+def _types(schema: Schema, root: Schema, depth: int = 0) -> set[str]:
+    part = _resolved(schema, root) if depth < 4 else {}
     found = part.get("type", [])
     kinds = {found} if isinstance(found, str) else set(found)
     for key in ("anyOf", "oneOf"):
         for one in part.get(key, ()):
-            kinds |= _types(one, root)
+            kinds |= _types(one, root, depth + 1)
     values = [*part.get("enum", ()), *([part["const"]] if "const" in part else [])]
     if not kinds:
         kinds |= {

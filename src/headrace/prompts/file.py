@@ -310,7 +310,8 @@ class _File:
                 f"Write name: value; the names are: {', '.join(sorted(known)) or 'none'}.",
             )
         values: dict[str, str] = {}
-        for mark, end in zip(names, [*(m.start() for m in names[1:]), len(given)], strict=True):
+        ends = [*(m.start() for m in names[1:]), len(given)] if names else []
+        for mark, end in zip(names, ends, strict=True):
             values[mark[1]] = given[mark.end() : end].strip()
         return Shot(values=values, output=output)
 

@@ -67,6 +67,8 @@ class _Checker:
             raise self._wrong(at, f"lies deeper than {DEEPEST} levels")
         for key, value in schema.items():
             here = f"{at}/{key}"
+            if key == "examples" and not isinstance(value, list):
+                raise self._wrong(here, f"is {value!r:.60}, not a list")
             if key not in KNOWN:
                 if not str(key).startswith("x-"):
                     raise self._wrong(
@@ -110,6 +112,8 @@ class _Checker:
             isinstance(value, Mapping) and all(_are_names(names) for names in value.values())
         ):
             raise self._wrong(here, f"is {value!r:.60}, not an object of lists of names")
+        elif key == "format" and not isinstance(value, str):
+            raise self._wrong(here, f"is {value!r:.60}, not a text")
         elif key == "uniqueItems" and not isinstance(value, bool):
             raise self._wrong(here, f"is {value!r}, not true or false")
         elif key == "pattern":

@@ -9,6 +9,9 @@ from headrace.errors import InputError
 from headrace.schema.values import Schema, problems, resolve
 
 _DEEPEST = 8
+_PARTS = 500  # of a schema that an example follows
+_MOST = 50  # items of a list in an example
+_LONGEST = 2_000  # characters of a text in an example
 _TEXTS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T09:30:00Z",
@@ -25,7 +28,7 @@ def example(schema: Schema) -> Any:
     Raises InputError where none that fits was found (a pattern, say): then write one.
     """
     for depth in (_DEEPEST, 2, 1):  # the shorter ones leave optional parts of parts out
-        made = _made(schema, schema, "value", depth)
+        made = _Maker(schema).made(schema, "value", depth)
         wrong = problems(made, schema)
         if not wrong:
             return made
@@ -35,46 +38,56 @@ def example(schema: Schema) -> Any:
     )
 
 
-def _made(schema: Schema, root: Schema, name: str, depth: int) -> Any:
-    if isinstance(schema, bool):
-        return name
-    for key in ("examples", "enum"):
-        if schema.get(key):
-            return schema[key][0]
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if "$ref" in schema:
-        return _made(resolve(root, schema["$ref"]), root, name, depth - 1)
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            parts = [part for part in schema[key] if part is not False]
-            plain = [p for p in parts if isinstance(p, Mapping) and p.get("type") != "null"]
-            return _made({**_base(schema), **_mapping((plain or parts)[0])}, root, name, depth)
-    if "allOf" in schema:
-        return _made(_merged(schema, root), root, name, depth)
-    kind = schema.get("type") or _guessed(schema)
-    kind = kind if isinstance(kind, str) else next((k for k in kind if k != "null"), kind[0])
-    if kind == "object":
-        needed = schema.get("required", ())
-        return {
-            key: _made(part, root, key, depth - 1)
-            for key, part in schema.get("properties", {}).items()
-            if part is not False and (key in needed or depth > 0)
-        }
-    if kind == "array":
-        first = list(schema.get("prefixItems", ()))
-        least = max(schema.get("minItems", 0), 1 if depth > 0 and schema.get("maxItems", 1) else 0)
-        return [
-            _made(first[i] if i < len(first) else schema.get("items", True), root, name, depth - 1)
-            for i in range(int(max(least, len(first))))
-        ]
-    if kind in ("integer", "number"):
-        return _number(schema, kind)
-    if kind == "string":
-        text = _TEXTS.get(schema.get("format", ""), name)
-        return text.ljust(int(schema.get("minLength", 0)), "x")[: int(schema.get("maxLength", 10**7))]
-    return {"boolean": True, "null": None}.get(kind)
+class _Maker:
+    """Makes one value; ``left`` parts of the schema may still be followed."""
+
+    def __init__(self, root: Schema) -> None:
+        self.root = root
+        self.left = _PARTS
+
+    def made(self, schema: Schema, name: str, depth: int) -> Any:
+        self.left -= 1
+        if isinstance(schema, bool) or depth < -_DEEPEST or self.left < 0:
+            return name
+        for key in ("examples", "enum"):
+            if schema.get(key):
+                return schema[key][0]
+        for key in ("const", "default"):
+            if key in schema:
+                return schema[key]
+        if "$ref" in schema:
+            return self.made(resolve(self.root, schema["$ref"]), name, depth - 1)
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                parts = [part for part in schema[key] if part is not False]
+                plain = [p for p in parts if isinstance(p, Mapping) and p.get("type") != "null"]
+                return self.made({**_base(schema), **_mapping((plain or parts)[0])}, name, depth - 1)
+        if "allOf" in schema:
+            return self.made(_merged(schema, self.root), name, depth - 1)
+        kind = schema.get("type") or _guessed(schema)
+        kind = kind if isinstance(kind, str) else next((k for k in kind if k != "null"), kind[0])
+        if kind == "object":
+            needed = schema.get("required", ())
+            return {
+                key: self.made(part, key, depth - 1)
+                for key, part in schema.get("properties", {}).items()
+                if part is not False and (key in needed or depth > 0)
+            }
+        if kind == "array":
+            first = list(schema.get("prefixItems", ()))
+            least = max(schema.get("minItems", 0), 1 if depth > 0 and schema.get("maxItems", 1) else 0)
+            return [
+                self.made(first[i] if i < len(first) else schema.get("items", True), name, depth - 1)
+                for i in range(min(_MOST, max(int(least), len(first))))
+            ]
+        if kind in ("integer", "number"):
+            return _number(schema, kind)
+        if kind == "string":
+            text = _TEXTS.get(schema.get("format", ""), name)
+            return text.ljust(min(_LONGEST, int(schema.get("minLength", 0))), "x")[
+                : int(schema.get("maxLength", 10**7))
+            ]
+        return {"boolean": True, "null": None}.get(kind)
 
 
 def _base(schema: Mapping[str, Any]) -> dict[str, Any]:

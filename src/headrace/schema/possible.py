@@ -13,6 +13,7 @@ from typing import Any
 
 from headrace.schema.values import TYPES, Schema, fits, parts_of, resolve
 
+_PARTS = 2_000  # that are looked into
 _DEEPEST = 24  # parts within each other that are followed; beyond it nothing is claimed
 
 
@@ -24,10 +25,12 @@ def contradiction(schema: Schema) -> str | None:
 class _Possible:
     def __init__(self, root: Schema) -> None:
         self.root = root
+        self.left = _PARTS
 
     def why_not(self, given: Sequence[Schema], at: str, needing: tuple[str, ...]) -> str | None:
         """Why nothing satisfies all of ``given``. ``needing``: the references on the way here."""
-        if len(needing) > _DEEPEST:
+        self.left -= 1
+        if len(needing) > _DEEPEST or self.left < 0:
             return None
         together: list[Mapping[str, Any]] = []
         alternatives: list[list[Schema]] = []

@@ -22,22 +22,33 @@ Schema = Mapping[str, Any] | bool
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 MOST = 20  # problems that are listed of one value
 DEEPEST = 100  # references and parts within each other
+PARTS = 200_000  # parts of a schema that are held against a value: alternatives in alternatives multiply
 
 
 def problems(value: Any, schema: Schema) -> list[str]:
     """What does not fit, each as ``place: what``; empty where the value fits. At most ``MOST``."""
     found: list[str] = []
-    for problem in _Validator(schema).problems(value, schema, "", 0):
-        found.append(problem)
-        if len(found) == MOST:
-            break
+    try:
+        for problem in _Validator(schema).problems(value, schema, "", 0):
+            found.append(problem)
+            if len(found) == MOST:
+                break
+    except _TooMuch:
+        found.append(f"the value: cannot be checked, more than {PARTS:,} parts of the schema speak of it")
     return found
 
 
 def fits(value: Any, schema: Schema, root: Schema | None = None) -> bool:
     """Whether a value fits; references start from ``root``."""
     validator = _Validator(schema if root is None else root)
-    return next(validator.problems(value, schema, "", 0), None) is None
+    try:
+        return next(validator.problems(value, schema, "", 0), None) is None
+    except _TooMuch:
+        return False
+
+
+class _TooMuch(Exception):
+    """The parts that may be looked at for one value are used up."""
 
 
 class _Validator:
@@ -45,8 +56,12 @@ class _Validator:
 
     def __init__(self, root: Schema) -> None:
         self.root = root
+        self.left = PARTS
 
     def problems(self, value: Any, schema: Schema, at: str, depth: int) -> Iterator[str]:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooMuch
         if isinstance(schema, bool):
             if not schema:
                 yield f"{_place(at)} must not be there"

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from headrace.cli.main import run
-from headrace.errors import Diverged, InputError, ModelRefused, Refused
+from headrace.errors import Diverged, InputError, Locked, ModelRefused, Refused
+from headrace.search.lock import WriterLock
 from headrace.types import Decoding, Message
 
 pytest.importorskip("trl", reason="the extra 'tune' is not installed")
@@ -247,10 +248,12 @@ def test_a_stopped_run_goes_on_with_the_same_losses(made: Made) -> None:
     assert tuning.reached(task.out) == 8
     with pytest.raises(InputError, match="unfinished run with other data or settings"):
         tuning.instruct(task, replace(COURSE, rate=1e-3))
+    with WriterLock(task.out / tuning.WORK), pytest.raises(Locked, match="being written by process"):
+        tuning.instruct(task, COURSE)
     torn = task.out / tuning.WORK / "checkpoint-12"  # as a kill in the middle of writing one leaves it
     torn.mkdir()
     (torn / "adapter_model.safetensors").write_bytes(b"half")
-    found = tuning.instruct(task, COURSE)
+    found = tuning.instruct(task, replace(COURSE, checkpoint=6))  # how often it is kept decides nothing
     assert found["resumed_from"] == 8
     whole, gone_on = training.read_losses(made.folder), training.read_losses(task.out)
     assert [entry["step"] for entry in gone_on] == list(range(1, 13))

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from headrace.models import licence as licences
 from headrace.models.local import LocalModel
 from headrace.models.weights import sha256_of, write_json
 from headrace.protocols import Progress
+from headrace.search.lock import WriterLock
 from headrace.settings import home
 from headrace.tuning import data, training
 from headrace.tuning.data import Labels, Row
@@ -136,7 +137,7 @@ class Prepared:
                 "format": FORMAT,
                 "base": self.base_hash(),
                 "rows": [data.hash_of(self.split.train), held],
-                "course": asdict(self.course),
+                "course": asdict(replace(self.course, checkpoint=0, threads=0)),
                 "formatter": [self.longest, self.formatter.describe()],
             }
         )
@@ -211,7 +212,8 @@ def instruct(
 
     A run that was stopped, by Ctrl-C or by a kill, goes on after its last checkpoint when it is called
     again with the same arguments; one that is done returns its manifest. Raises InputError for data that
-    does not fit, Refused for licences, Diverged for a loss that is not a number.
+    does not fit, Refused for licences, Diverged for a loss that is not a number, Locked where another
+    process writes the same folder.
     """
     started = time.perf_counter()
     prepared = Prepared(task, course, tell)
@@ -220,9 +222,9 @@ def instruct(
     if done is not None:
         tell(f"{task.out} holds this very run already: nothing to do.")
         return done
-    with training.quietly(prepared.model, course):
+    with WriterLock(task.out / WORK), training.quietly(prepared.model, course):
         manifest = _run(prepared, key, started, progress, tell)
-    _publish(task.out / WORK / "made", task.out, manifest)
+        _publish(task.out / WORK / "made", task.out, manifest)
     return manifest
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import Diverged, InputError, ModelRefused
+from headrace.errors import Diverged, InputError, ModelRefused, StateError
 from headrace.extras import need
 from headrace.models.folders import check_folder
 from headrace.models.weights import read_json, write_json
@@ -327,7 +327,16 @@ def train(
     for name in ("PrinterCallback", "ProgressCallback"):
         with suppress(AttributeError):
             trainer.remove_callback(getattr(_lib("transformers.trainer_callback"), name))
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except RuntimeError as error:
+        if "memory" not in str(error).lower():
+            raise
+        raise StateError(
+            f"There is not memory enough for a step of {course.batch} rows: {str(error).splitlines()[0]}",
+            hint="Give a smaller --batch or --max-length, or train an adapter instead of all weights. "
+            "--dry-run tells what is needed.",
+        ) from error
     return read_losses(folder), begun
 
 

@@ -73,10 +73,14 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerSettings:
-    """``[ledger]``: what is kept about runs, and how long. ``content`` False keeps no texts."""
+    """``[ledger]``: what is kept about runs, and how long.
+
+    ``content`` False keeps no texts, ``mask`` True keeps texts with personal data and secrets masked.
+    """
 
     enabled: bool = True
     content: bool = True
+    mask: bool = False
     retention_days: float = 90.0
     retention_mb: float = 1024.0
 

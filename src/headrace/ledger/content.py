@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from headrace.types import Answer, Span, Trace, to_json
+
+Mask = Callable[[str], str]
 
 # Names whose strings say which, never what.
 KEPT = frozenset(
@@ -57,6 +59,39 @@ def without_content(trace: Trace, key: bytes) -> Trace:
         record=_mapping(to_json(trace.record), key),
         spans=tuple(_span(span, key) for span in trace.spans),
     )
+
+
+def masked(trace: Trace, mask: Mask | None) -> Trace:
+    """The same trace with personal data masked in every text: ``mask(text)`` is asked for each.
+
+    Names that say which and never what stay. Places in a text that was masked may be off. Without a
+    ``mask`` a ValueError: texts that should be masked are never kept as they are.
+    """
+    if mask is None:
+        raise ValueError("[ledger] mask is on, and nothing was given to mask with")
+    return replace(
+        trace,
+        inputs=_masked(to_json(trace.inputs), mask),
+        output=_masked(to_json(trace.output), mask),
+        error=None if trace.error is None else mask(trace.error),
+        record=_masked(to_json(trace.record), mask),
+        spans=tuple(
+            replace(
+                span,
+                attributes=_masked(to_json(span.attributes), mask),
+                error=None if span.error is None else mask(span.error),
+            )
+            for span in trace.spans
+        ),
+    )
+
+
+def _masked(value: Any, mask: Mask) -> Any:
+    if isinstance(value, str):
+        return mask(value) if value else value
+    if isinstance(value, dict):
+        return {k: v if k in KEPT and isinstance(v, str) else _masked(v, mask) for k, v in value.items()}
+    return [_masked(item, mask) for item in value] if isinstance(value, list) else value
 
 
 def _span(span: Span, key: bytes) -> Span:

@@ -21,6 +21,7 @@ from headrace.errors import InputError, NotFound
 from headrace.ledger import feedback as votes
 from headrace.ledger import queries, retention, traffic
 from headrace.ledger.connection import explained, open_for_reading, open_for_writing
+from headrace.ledger.content import Mask
 from headrace.ledger.feedback import By, FeedbackCount
 from headrace.ledger.records import TraceRow, settled, unpack
 from headrace.ledger.retention import Forgotten
@@ -44,21 +45,32 @@ class Ledger:
     (0, False)
     """
 
-    def __init__(self, path: Path, settings: LedgerSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, settings: LedgerSettings, clock: Callable[[], float], mask: Mask | None = None
+    ) -> None:
         self.path = path
         self.settings = settings
         self._clock = clock
-        self._writer = Writer(path, settings, clock)
+        self._writer = Writer(path, settings, clock, mask)
         # A ledger that nobody holds any more lets go of its thread and its file.
         weakref.finalize(self, self._writer.ask_to_stop).atexit = False
 
     @classmethod
-    def open(cls, path: Path, settings: LedgerSettings, *, clock: Callable[[], float] = time.time) -> Ledger:
+    def open(
+        cls,
+        path: Path,
+        settings: LedgerSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        mask: Mask | None = None,
+    ) -> Ledger:
         """The ledger at ``path``. The file is made by the first trace or vote.
+
+        ``mask`` takes personal data out of a text, for settings that ask for it.
 
         Raises NewerVersion where a newer Headrace wrote it, Corrupt where it is damaged.
         """
-        ledger = cls(path.absolute(), settings, clock)
+        ledger = cls(path.absolute(), settings, clock, mask)
         with ledger._reading(flush=False):
             return ledger
 

@@ -36,7 +36,7 @@ from headrace.database import transaction
 from headrace.errors import Corrupt, HeadraceError, NewerVersion
 from headrace.ledger import figures, retention
 from headrace.ledger.connection import open_for_writing
-from headrace.ledger.content import without_content
+from headrace.ledger.content import Mask, masked, without_content
 from headrace.ledger.migrations import LEDGER
 from headrace.ledger.records import COLUMNS, row_and_data, with_settled
 from headrace.settings import LedgerSettings
@@ -71,9 +71,12 @@ class _Marker:
 class Writer:
     """Queue and thread of one ledger. The thread starts with the first trace."""
 
-    def __init__(self, path: Path, settings: LedgerSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, settings: LedgerSettings, clock: Callable[[], float], mask: Mask | None = None
+    ) -> None:
         self.path = path
         self.problem = ""
+        self._mask = mask
         self._settings = settings
         self._clock = clock
         self._begin()
@@ -259,6 +262,8 @@ class Writer:
             if not content:
                 assert self._opened is not None
                 trace = without_content(trace, self._opened[2])
+            elif self._settings.mask:
+                trace = masked(trace, self._mask)
             row, data = row_and_data(trace, content=content)
             if figures.counts(data):
                 self._figures.append(figures.of(data, row[3], row[4]))

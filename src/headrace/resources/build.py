@@ -377,7 +377,16 @@ def ledger(root: str | Path) -> Ledger:
 
     settings = load(Path(root))
     key = ("ledger", settings.root, settings.ledger)
-    return pool.get(key, lambda: Ledger.open(settings.state / "ledger.sqlite", settings.ledger))
+    return pool.get(
+        key,
+        lambda: Ledger.open(settings.state / "ledger.sqlite", settings.ledger, mask=_without_personal_data),
+    )
+
+
+def _without_personal_data(text: str) -> str:
+    from headrace.guards import personal
+
+    return personal.mask(text)[0]
 
 
 # --------------------------------------------------------------------------- releases

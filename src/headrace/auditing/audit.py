@@ -47,6 +47,7 @@ def audit(
     trials: int | None = None,
     seconds: float = 30.0,
     only: Sequence[str] | None = None,
+    gullible: bool = False,
     confidence: float = 0.95,
     progress: Progress | None = None,
     save: bool = True,
@@ -59,7 +60,8 @@ def audit(
     place, ``auto`` takes its own where there are any; or a Model. ``defences`` ``both`` runs every case
     with them on (as the settings say) and off. ``trials``: how often each case is run (default: 5 with
     the double, whose obedience is drawn, 1 otherwise). ``seconds``: the limit of one run. ``only``: names
-    of auditors, ``attacks`` among them (None: all).
+    of auditors, ``attacks`` among them (None: all). ``gullible``: the double obeys whatever it reads, so
+    that only what removes, limits or withholds helps.
 
     ``report.settings["lines"]`` holds the lines; measurements can be gated. A check that fails by itself
     gives a line that is not assessed. Raises InputError (a wrong suite, an application whose inputs
@@ -88,6 +90,7 @@ def audit(
             defences=defences,
             trials=trials,
             seconds=seconds,
+            gullible=gullible,
             confidence=confidence,
             progress=progress,
         )

@@ -73,7 +73,8 @@ def measurements_of(
 def lines(ran: Ran, settings: AuditSettings) -> list[Line]:
     """The lines of the attacks: all together, each family, and the harmless twins that were stopped."""
     known = {str(m["name"]): m for m in ran.measurements}
-    double = " (obedient double)" if ran.settings["model"]["double"] else ""
+    kind = "gullible" if ran.settings["model"]["gullible"] else "obedient"
+    double = f" ({kind} double)" if ran.settings["model"]["double"] else ""
     found = [_guards(ran), _judged("attacks", known, settings, "strangers take over the application", double)]
     for family in ran.settings["families"]:
         risk = RISKS.get(family, family)

@@ -107,6 +107,7 @@ def audit() -> None:
     "--trials", type=click.IntRange(1), help="Runs of each case.  [default: 5 with the double, else 1]"
 )
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="Limit of one run.")
+@click.option("--gullible", is_flag=True, help="The double obeys whatever it reads, marks or not.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this check (attacks, …); repeatable.")
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Also write a page.")
 @click.option("--out", type=click.Path(file_okay=False), metavar="FOLDER", help="Also write a file a layer.")
@@ -118,6 +119,7 @@ def of_app(
     defences: Any,
     trials: int | None,
     seconds: float,
+    gullible: bool,
     only: tuple[str, ...],
     html: str | None,
     out: str | None,
@@ -142,6 +144,7 @@ def of_app(
             defences=defences,
             trials=trials,
             seconds=seconds,
+            gullible=gullible,
             only=only or None,
             progress=progress,
         )

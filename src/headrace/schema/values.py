@@ -22,29 +22,41 @@ Schema = Mapping[str, Any] | bool
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 MOST = 20  # problems that are listed of one value
 DEEPEST = 100  # references and parts within each other
-PARTS = 200_000  # parts of a schema that are held against a value: alternatives in alternatives multiply
+# Parts of a schema that are held against a value, and against each part of it: alternatives within
+# alternatives multiply.
+PARTS, PARTS_EACH = 5_000, 100
 
 
 def problems(value: Any, schema: Schema) -> list[str]:
     """What does not fit, each as ``place: what``; empty where the value fits. At most ``MOST``."""
     found: list[str] = []
     try:
-        for problem in _Validator(schema).problems(value, schema, "", 0):
+        for problem in _Validator(schema, _size(value)).problems(value, schema, "", 0):
             found.append(problem)
             if len(found) == MOST:
                 break
     except _TooMuch:
-        found.append(f"the value: cannot be checked, more than {PARTS:,} parts of the schema speak of it")
+        found.append("the value: cannot be checked, too many parts of the schema speak of it")
     return found
 
 
 def fits(value: Any, schema: Schema, root: Schema | None = None) -> bool:
     """Whether a value fits; references start from ``root``."""
-    validator = _Validator(schema if root is None else root)
+    validator = _Validator(schema if root is None else root, _size(value))
     try:
         return next(validator.problems(value, schema, "", 0), None) is None
     except _TooMuch:
         return False
+
+
+def _size(value: Any) -> int:
+    """How many values lie in a value, itself included."""
+    waiting, count = [value], 0
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        waiting.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+    return count
 
 
 class _TooMuch(Exception):
@@ -54,9 +66,9 @@ class _TooMuch(Exception):
 class _Validator:
     """Checks values against parts of one schema, whose root references start from."""
 
-    def __init__(self, root: Schema) -> None:
+    def __init__(self, root: Schema, size: int) -> None:
         self.root = root
-        self.left = PARTS
+        self.left = PARTS + PARTS_EACH * size
 
     def problems(self, value: Any, schema: Schema, at: str, depth: int) -> Iterator[str]:
         self.left -= 1

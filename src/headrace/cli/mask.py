@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.console import json_option, print_json, say
+from headrace.cli.console import counted, json_option, print_json, say
 
 
 @click.command(
@@ -46,7 +46,8 @@ def mask(file: Path, output: Path | None, kinds: tuple[str, ...], as_json: bool)
         raise NotFound(f"There is no file {str(file)!r}.", hint="Name a text file, or - for standard input.")
     if output is not None and output.exists() and str(file) != "-" and output.samefile(file):
         raise Conflict(f"{str(output)!r} is the file that is read.", hint="Write to another file.")
-    text, found = personal.mask(decode(data, str(file)), wanted)
+    with counted("rules", quiet=as_json) as tell:
+        text, found = personal.mask(decode(data, str(file)), wanted, tell)
     if output is not None:
         output.write_text(text, encoding="utf-8", newline="")
     if as_json:

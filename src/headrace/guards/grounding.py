@@ -59,7 +59,8 @@ _DENIALS = frozenset("not no never neither nor none without cannot n't".split())
 class Sentence:
     """A sentence of the answer, ``answer[start:end]``.
 
-    ``score``: 0 to 1, how well the passages say it; below 0.5 where the verdict is not *supported*.
+    ``score``: 0 to 1, how well the passages say it; 0.5 and more where the verdict is *supported*, less
+    where it is not.
     ``passage``: index of the passage that decided, from 0; None where none is near. ``why``: what
     disagrees or is missing. ``claims`` False: it says nothing that could be checked (a question).
     """
@@ -298,7 +299,7 @@ def _judge(
         return verdict("contradicted", 0.1 * covered, passage, denial)
     if covered < COVERED:
         return verdict("not verifiable", 0.9 * covered, passage, "the passages hold too little of it")
-    return verdict("supported", covered, passage)
+    return verdict("supported", 0.5 + 0.5 * covered, passage)
 
 
 def _lower(text: str) -> set[str]:

@@ -26,7 +26,7 @@ from headrace.types import Decoding, Message
 pytest.importorskip("trl", reason="the extra 'tune' is not installed")
 
 from headrace.tuning import instruct as tuning
-from headrace.tuning import training
+from headrace.tuning import judging, training
 from headrace.tuning.formatter import IGNORED, Formatter
 from headrace.tuning.instruct import Course, Task
 from headrace.tuning.training import Adapter
@@ -135,7 +135,7 @@ def test_perplexity_is_exp_of_the_mean_and_shuffled_text_scores_higher(made: Mad
     tokenizer = training.load_tokenizer(made.folder)
     form = Formatter(tokenizer, name="tuned")
     rows = [form.tokens(row) for row in tuning.data.read(made.rows)]
-    found = training.judge(training.load_model(made.folder), rows)
+    found = judging.judge(training.load_model(made.folder), rows)
     other = LocalModel(made.folder)
     for row, values in list(zip(rows, found, strict=True))[:3]:
         second = other._generation.judge(row.prompt, row.response)
@@ -145,7 +145,7 @@ def test_perplexity_is_exp_of_the_mean_and_shuffled_text_scores_higher(made: Mad
     chosen = [v for row, v in zip(tuning.data.read(made.rows), found, strict=True) if row.where in where]
     assert made.manifest["tuned"]["value"] == pytest.approx(math.exp(np.concatenate(chosen).mean()))
     backwards = [replace(row, response=row.response[::-1]) for row in rows]
-    worse = training.judge(training.load_model(made.folder), backwards)
+    worse = judging.judge(training.load_model(made.folder), backwards)
     assert np.concatenate(worse).mean() > np.concatenate(found).mean()
 
 

@@ -8,7 +8,6 @@ what it was made, how, and how good it is. Not here: the tokens (``formatter.py`
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from headrace.errors import Diverged, InputError
+from headrace.errors import InputError
 from headrace.matter import front_matter
-from headrace.measure import statistics, verdict
 from headrace.models import licence as licences
 from headrace.models.local import LocalModel
 from headrace.models.weights import sha256_of, write_json
 from headrace.protocols import Progress
 from headrace.search.lock import WriterLock
 from headrace.settings import home
-from headrace.tuning import data, training
+from headrace.tuning import data, judging, training
 from headrace.tuning.data import Labels, Row
 from headrace.tuning.formatter import Formatter, Tokens
 from headrace.tuning.training import Course
@@ -38,7 +33,6 @@ from headrace.types import Completion, Decoding, digest
 FORMAT = 1
 MANIFEST = "manifest.json"
 WORK = "training"  # checkpoints, losses, event files: inside the artifact
-MARGIN = math.log(1.01)  # one per cent of perplexity is the least that matters
 COMPARED = 8  # rows on which the saved model is compared with the trained one, token by token
 BASE_PROMPTS = 16
 CHARACTERS = ("model.safetensors", "tokenizer.json", "config.json")
@@ -233,8 +227,8 @@ def _run(
 ) -> Mapping[str, Any]:
     task, course = prepared.task, prepared.course
     work = task.out / WORK
-    base = training.judge(prepared.model, prepared.judged, progress)
-    _numbers(base, "The base", prepared.name)
+    base = judging.judge(prepared.model, prepared.judged, progress)
+    judging.numbers(base, "The base", prepared.name)
     base_ends = _ends_of_base(prepared)
     cache = bool(getattr(prepared.model.config, "use_cache", True))
     parameters = training.count(prepared.model)[0]
@@ -246,17 +240,17 @@ def _run(
     if begun:
         tell(f"Went on after the checkpoint of step {begun}.")
     few = prepared.judged[:COMPARED]
-    before = training.logits(model, few)
-    texts_before = training.write(model, few, most=32)
+    before = judging.logits(model, few)
+    texts_before = judging.write(model, few, most=32)
     staging = work / "made"
     shutil.rmtree(staging, ignore_errors=True)
     training.save(model, pristine, staging, base=prepared.name, end=prepared.formatter.end, cache=cache)
     del model, prepared.model
     saved = training.load_model(staging)
-    parity, largest = _parity(before, training.logits(saved, few))
-    same = sum(a == b for a, b in zip(texts_before, training.write(saved, few, most=32), strict=True))
-    tuned = training.judge(saved, prepared.judged, progress)
-    _numbers(tuned, "The tuned model", prepared.name)
+    parity, largest = judging.parity(before, judging.logits(saved, few))
+    same = sum(a == b for a, b in zip(texts_before, judging.write(saved, few, most=32), strict=True))
+    tuned = judging.judge(saved, prepared.judged, progress)
+    judging.numbers(tuned, "The tuned model", prepared.name)
     del saved
     answers = _answer(staging, prepared, progress)
     return {
@@ -265,7 +259,7 @@ def _run(
         "key": key,
         "artifact": str(task.out),
         "metric": "perplexity of held-out answers, end left out",
-        **_figures(base, tuned, prepared.groups),
+        **judging.figures(base, tuned, prepared.groups),
         "stops": answers["stops"],
         "stops_base": base_ends,
         "exact": answers["exact"],
@@ -340,56 +334,6 @@ def _publish(staging: Path, out: Path, manifest: Mapping[str, Any]) -> None:
 # --------------------------------------------------------------------------- figures
 
 
-def _numbers(found: Sequence[NDArray[np.float64]], whose: str, name: str) -> None:
-    if not all(np.isfinite(row).all() for row in found):
-        raise Diverged(
-            f"{whose} ({name!r}) computes values that are not numbers on the held-out rows.",
-            hint="Weights are damaged, or training went astray: fetch the base again, lower --rate.",
-        )
-
-
-def _figures(
-    base: Sequence[NDArray[np.float64]], tuned: Sequence[NDArray[np.float64]], groups: Sequence[int]
-) -> dict[str, Any]:
-    """Perplexities exp(mean NLL of a token) with intervals, and their ratio. Tokens of one row, and rows
-    of one group, are not independent: intervals go by groups."""
-    of = [group for row, group in zip(base, groups, strict=True) for _ in row]
-    first, second = np.concatenate(base).tolist(), np.concatenate(tuned).tolist()
-    found = verdict.paired(second, first, direction="lower", margin=MARGIN, clusters=of)
-    return {
-        "baseline": _exp(statistics.mean(first, clusters=of)),
-        "tuned": _exp(statistics.mean(second, clusters=of)),
-        "ratio": {
-            "value": _raised(found.difference),
-            "low": _raised(found.low),
-            "high": _raised(found.high),
-            "verdict": found.verdict,
-            "tokens": len(first),
-            "method": found.method,
-        },
-    }
-
-
-def _exp(interval: statistics.Interval) -> dict[str, float | None]:
-    return {key: _raised(getattr(interval, key)) for key in ("value", "low", "high")}
-
-
-def _raised(value: float | None) -> float | None:
-    return None if value is None else math.exp(min(value, 700.0))
-
-
-def _parity(
-    before: Sequence[NDArray[np.float64]], after: Sequence[NDArray[np.float64]]
-) -> tuple[float, float]:
-    """(lowest cosine, largest difference) of the logits of a token: trained against saved and loaded."""
-    cosines, largest = [], 0.0
-    for one, other in zip(before, after, strict=True):
-        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        cosines.append(float(((one * other).sum(axis=1) / norms).min()))
-        largest = max(largest, float(np.abs(one - other).max()))
-    return min(cosines), largest
-
-
 def _room(prepared: Prepared) -> int:
     """Tokens that an answer may take before it counts as one that does not end: twice the longest."""
     return 2 * max(len(row.response) for row in [*prepared.train, *prepared.judged]) + 8
@@ -399,10 +343,10 @@ def _ends_of_base(prepared: Prepared) -> dict[str, Any]:
     """How often the base itself ends an answer with the marker: on a few prompts, written together."""
     few = prepared.judged[: min(prepared.task.prompts, BASE_PROMPTS)]
     if not few:
-        return _rate(0, 0)
+        return judging.rate(0, 0)
     room = min(_room(prepared), prepared.longest - max(len(row.prompt) for row in few))
-    texts = training.write(prepared.model, few, most=room) if room > 0 else []
-    return _rate(sum(text[-1:] == [prepared.formatter.end] for text in texts), len(texts))
+    texts = judging.write(prepared.model, few, most=room) if room > 0 else []
+    return judging.rate(sum(text[-1:] == [prepared.formatter.end] for text in texts), len(texts))
 
 
 def _answer(folder: Path, prepared: Prepared, progress: Progress | None) -> dict[str, Any]:
@@ -424,9 +368,4 @@ def _answer(folder: Path, prepared: Prepared, progress: Progress | None) -> dict
                 progress(len(made), len(rows), "answering")
     right = sum(found.text.strip() == row.response for found, row in zip(made, rows, strict=True))
     stopped = sum(found.finish == "stop" for found in made)
-    return {"stops": _rate(stopped, len(rows)), "exact": _rate(right, len(rows))}
-
-
-def _rate(count: int, n: int) -> dict[str, Any]:
-    found = statistics.rate(count, n)
-    return {"value": found.value, "low": found.low, "high": found.high, "n": n}
+    return {"stops": judging.rate(stopped, len(rows)), "exact": judging.rate(right, len(rows))}

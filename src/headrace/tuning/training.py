@@ -1,6 +1,6 @@
 """Supervised fine-tuning through TRL and PEFT: the one file that touches them, for ``instruct.py``.
 
-Loads a base, trains it on token ids, judges token ids, writes weights. What is trained on is decided
+Loads a base, trains it on token ids, writes weights. What is trained on is decided
 elsewhere (``formatter.py``). Measured facts that the settings here answer to: TRL reports each run to its
 makers and PEFT asks a hub about each checkpoint, unless both are kept from it; TRL switches gradient
 checkpointing on and the cache off, computes in bf16 unless told otherwise, and changes the end token of
@@ -23,9 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headrace.errors import Diverged, InputError, ModelRefused, StateError
 from headrace.extras import need
 from headrace.models.folders import check_folder
@@ -36,7 +33,6 @@ from headrace.tuning.formatter import IGNORED, Tokens
 FOR_WHAT = "Tuning a language model"
 COMPLETE = "complete.json"  # written last into a checkpoint: without it, it was cut off
 LOSSES = "losses.jsonl"
-TOGETHER = 4096  # tokens that are judged at once
 SMALL = 10_000_000  # parameters: below, a higher rate and one thread
 
 
@@ -129,73 +125,6 @@ def window_of(model: Any) -> int | None:
         if isinstance(found, int) and found > 0:
             return found
     return None
-
-
-# --------------------------------------------------------------------------- judging
-
-
-def judge(model: Any, rows: Sequence[Tokens], progress: Progress | None = None) -> list[NDArray[np.float64]]:
-    """Negative log-likelihoods (nats) of the tokens of each answer, the end left out: (tokens,) a row.
-
-    The end is left out because the base was never told of it: it would pay for that alone.
-    """
-    torch = _lib("torch")
-    found: dict[int, NDArray[np.float64]] = {}
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-    model.eval()
-    while order:
-        batch: list[int] = []
-        longest = 0
-        while order and (not batch or (len(batch) + 1) * max(longest, len(rows[order[0]].ids)) <= TOGETHER):
-            longest = max(longest, len(rows[order[0]].ids))
-            batch.append(order.pop(0))
-        ids = torch.zeros((len(batch), longest), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for place, index in enumerate(batch):
-            whole = rows[index].ids
-            ids[place, : len(whole)] = torch.tensor(whole)
-            mask[place, : len(whole)] = 1
-        with torch.inference_mode():
-            logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-            for place, index in enumerate(batch):
-                row = rows[index]
-                start, count = len(row.prompt), len(row.response)
-                logs = torch.log_softmax(logits[place, start - 1 : start - 1 + count].float(), dim=-1)
-                wanted = torch.tensor(row.response, device=logs.device)[:, None]
-                found[index] = -logs.gather(1, wanted)[:, 0].double().cpu().numpy()
-        if progress is not None:
-            progress(len(found), len(rows), "judging")
-    return [found[index] for index in range(len(rows))]
-
-
-def logits(model: Any, rows: Sequence[Tokens]) -> list[NDArray[np.float64]]:
-    """(tokens, vocabulary) of each row: for comparing two forms of one model."""
-    torch = _lib("torch")
-    model.eval()
-    with torch.inference_mode():
-        return [
-            model(input_ids=torch.tensor([row.ids], device=model.device)).logits[0].double().cpu().numpy()
-            for row in rows
-        ]
-
-
-def write(model: Any, rows: Sequence[Tokens], *, most: int) -> list[list[int]]:
-    """The token ids that the model writes after each prompt, greedily, up to the end marker and with it,
-    or ``most``; all rows together."""
-    torch = _lib("torch")
-    model.eval()
-    model.config.use_cache = True
-    longest = max(len(row.prompt) for row in rows)
-    end = rows[0].end
-    ids = torch.tensor([[end] * (longest - len(row.prompt)) + list(row.prompt) for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in rows])
-    settings = {"max_new_tokens": most, "do_sample": False, "eos_token_id": end, "pad_token_id": end}
-    with torch.inference_mode():
-        out = model.generate(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), **settings)
-    made = []
-    for row in out[:, longest:].tolist():
-        made.append(row[: row.index(end) + 1] if end in row else row)
-    return made
 
 
 # --------------------------------------------------------------------------- training

@@ -162,8 +162,14 @@ def claims(text: str) -> list[Claim]:
     stands before it. Spans leave leading citations out."""
     found: list[Claim] = []
     marks = references(text)
+    first = 0  # marks and sentences are both in order
     for start, end in sentences(text):
-        inside = [m for m in marks if start <= m.start < end]
+        while first < len(marks) and marks[first].start < start:
+            first += 1
+        inside = []
+        while first < len(marks) and marks[first].start < end:
+            inside.append(marks[first])
+            first += 1
         begin = start
         for mark in inside:
             if (

@@ -200,9 +200,11 @@ def check(
     the same.
     """
     sources = passages if isinstance(passages, Sources) else Sources(passages)
-    plain = answer
+    parts, last = [], 0
     for reference in references(answer):
-        plain = plain[: reference.start] + " " * (reference.end - reference.start) + plain[reference.end :]
+        parts += [answer[last : reference.start], " " * (reference.end - reference.start)]
+        last = reference.end
+    plain = "".join([*parts, answer[last:]])
     found: list[Sentence] = []
     for claim in claims_of(answer):
         said = plain[claim.start : claim.end]

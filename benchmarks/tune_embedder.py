@@ -110,9 +110,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--full", action="store_true")
     arguments.add_argument("--data", type=Path, default=DATA)
-    arguments.add_argument(
-        "--precisions", nargs="*", default=None, help="to rank in as well, after the clock"
-    )
+    arguments.add_argument("--precisions", nargs="*", default=[], help="f32, bf16: rank in these too, later")
     arguments.add_argument("--keep", type=Path, help="leave the artifact here")
     arguments.add_argument("--rate", type=float, default=Recipe().rate)
     arguments.add_argument("--epochs", type=int, default=Recipe().epochs)

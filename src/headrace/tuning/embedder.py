@@ -308,7 +308,7 @@ class EmbedderTuning:
         return float((exact * served).sum(1).min())
 
 
-_SPEED = 60e9  # operations a second of two cores, training and embedding together: for the plan
+_SPEED = 110e9  # operations a second of two cores, training and embedding together: for the plan
 
 
 class _Choice:

@@ -258,7 +258,7 @@ def tuning_with(
     made: Path, out: Path, corpus: read.Corpus, train: Any, test: Any, **more: Any
 ) -> EmbedderTuning:
     return EmbedderTuning(
-        train, corpus, test=test, out=out, home=made / "home", base=str(made / "base"), **more
+        train, corpus, test=test, out=out, home=made / "home", base=str(made / "base"), recipe=RECIPE, **more
     )
 
 

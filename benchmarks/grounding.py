@@ -9,8 +9,9 @@ same kind, once from another article, once from the same paragraph (the hard cas
 has is decided here, not by the code that is measured.
 
 Rules and constants were developed on the ``fit`` half of the articles (``--half fit``); figures are of
-the ``report`` half. *Found* is a verdict other than supported on the planted sentence; *contradicted*
-is the sharper claim. No language model wrote these answers: freely written ones will paraphrase more.
+the ``report`` half, whose figures were seen once before the last two changes of the rules. *Found* is a
+verdict other than supported on the planted sentence; *contradicted* is the sharper claim. No language
+model wrote these answers: freely written ones will paraphrase more.
 
     python benchmarks/grounding.py
 """

@@ -119,7 +119,7 @@ def test_settings_that_go_away_give_way_to_those_further_up(tmp_path: Path) -> N
         ('[guards]\ninjection = "maybe"', "injection = 'maybe'"),
         ("[guards]\nmax_input = -1", "max_input = -1"),
         ("[guards]\nfence = true", "'fence'"),
-        ("[guards]\npolicy = \"../rules.toml\"", "outside of the project"),
+        ('[guards]\npolicy = "../rules.toml"', "outside of the project"),
         ('[audit.thresholds]\nattacks = "low"', "attacks = 'low'"),
         ('[audit.risks]\njobs = "none"', "jobs = 'none'"),
         ('[audit.risks.jobs]\nowners = "x"', "'owners'"),

@@ -80,7 +80,7 @@ GOOD = json.dumps(
 
 def test_grounding_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", "grounding", rows(tmp_path, GOOD, "", GOOD), "--words", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(found) == 2
     assert found[0]["score"] == 0.5
     first, second = found[0]["sentences"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from headrace.cli.console import counted, json_option, print_json, say, table
+from headrace.cli.console import counted, json_line, json_option, say, table
 
 
 @click.command(
@@ -27,8 +27,8 @@ def grounding(file: Path, words: bool, as_json: bool) -> None:
 
     FILE has JSON lines with answer and passages (texts, or mappings with text). Numbers, dates and
     names are compared exactly, the rest by words, and by meaning where the embedder is installed. A
-    score is the share of an answer's sentences that are supported; with --json a list with one value a
-    line, each with sentences and score.
+    score is the share of an answer's sentences that are supported. With --json one JSON value a line
+    comes out for each line that went in, with sentences and score.
     """
     from headrace.auditing import grounding as auditing
     from headrace.measure.statistics import rate
@@ -37,7 +37,8 @@ def grounding(file: Path, words: bool, as_json: bool) -> None:
     with counted("answers", quiet=as_json) as tell:
         found = auditing.judged(rows, auditing.similarity(by_words=words), progress=tell)
     if as_json:
-        print_json(found)
+        for row in found:
+            click.echo(json_line(row))
         return
     lines: list[list[Any]] = []
     for number, row in enumerate(found, start=1):

@@ -58,6 +58,11 @@ def print_json(value: Any) -> None:
     click.echo(text)
 
 
+def json_line(value: Any) -> str:
+    """A JSON value as one line, for output of which each line is one value."""
+    return json.dumps(to_json(value), ensure_ascii=False)
+
+
 def say(text: str = "") -> None:
     """A message for people, on standard error."""
     click.echo(text, err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +11,10 @@ from typing import Any
 
 import click
 
-from headrace.cli.console import json_option, print_json, say, table, wrapped
+from headrace.cli.console import json_line, json_option, print_json, say, table, wrapped
 from headrace.errors import HeadraceError, ReadError
 from headrace.tasks.catalogue import TASKS
-from headrace.types import Decoding, Message, to_json
+from headrace.types import Decoding, Message
 
 TOGETHER = 64  # lines that are judged together
 
@@ -113,17 +112,17 @@ def _lines(run: Run, *, one_by_one: bool) -> int:
     for part in _parts(1 if one_by_one else TOGETHER):
         try:
             for found in run(part):
-                click.echo(_line(found))
+                click.echo(json_line(found))
             continue
         except HeadraceError:
             pass  # which line it was is found below
         for text in part:
             try:
-                click.echo(_line(run(text)))
+                click.echo(json_line(run(text)))
             except HeadraceError as error:
                 code = error.exit_code
                 hint = {"code": error.code, "message": error.message, "hint": error.hint}
-                click.echo(_line({"error": hint}))
+                click.echo(json_line({"error": hint}))
     return code
 
 
@@ -136,10 +135,6 @@ def _parts(size: int) -> Iterator[list[str]]:
             yield part
     finally:
         lines.detach()  # standard input is not ours to close
-
-
-def _line(found: Any) -> str:
-    return json.dumps(to_json(found), ensure_ascii=False)
 
 
 def _task(name: str, options: dict[str, Any]) -> Run:

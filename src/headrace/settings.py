@@ -147,8 +147,10 @@ class GuardSettings:
     what happens to orders found in passages and tool results (``strip, flag, off``). ``questions``: to
     questions and tasks that are attacks (``refuse, flag, off``). ``leakage``: to answers that repeat
     the instructions or a secret (``withhold, flag, off``). ``personal``: to answers that ask the user for
-    personal data such as a social security number (``withhold, flag, off``). ``policy`` is a rule file, from
-    the project's root. ``max_input``: the longest text an application takes, in code points; 0 is no limit.
+    personal data such as a social security number (``withhold, flag, off``). ``toxicity``: to answers of a
+    model that the toxicity head gives ``toxicity_threshold`` (above 0, to 1) or more (``off, flag,
+    withhold``). ``policy`` is a rule file, from the project's root. ``max_input``: the longest text an
+    application takes, in code points; 0 is no limit.
     """
 
     fences: bool = True
@@ -156,6 +158,8 @@ class GuardSettings:
     questions: str = "refuse"
     leakage: str = "withhold"
     personal: str = "withhold"
+    toxicity: str = "off"
+    toxicity_threshold: float = 0.5
     policy: str = ""
     max_input: int = 0
 
@@ -165,6 +169,7 @@ GUARD_CHOICES: Mapping[str, tuple[str, ...]] = {
     "questions": ("refuse", "flag", "off"),
     "leakage": ("withhold", "flag", "off"),
     "personal": ("withhold", "flag", "off"),
+    "toxicity": ("off", "flag", "withhold"),
 }
 
 
@@ -389,6 +394,11 @@ def _guards(table: Any, where: str) -> GuardSettings:
         raise SettingsError(
             f"{where} policy = {found.policy!r} lies outside of the project.",
             hint="Put the rule file into the project: it travels with a release.",
+        )
+    if not 0 < found.toxicity_threshold <= 1:
+        raise SettingsError(
+            f"{where} toxicity_threshold = {found.toxicity_threshold} is no share above 0, to 1.",
+            hint="0.5 finds most and errs on some people's English: see the head's card.",
         )
     if found.max_input < 0:
         raise SettingsError(f"{where} max_input = {found.max_input} is below 0.", hint="0 is no limit.")

@@ -85,10 +85,48 @@ def test_toxicity_shows_threshold_and_its_own_error(evaluated: App) -> None:
 
 def test_robustness_runs_the_application(evaluated: App) -> None:
     lines = {line["id"]: line for line in answers.audit_robustness(evaluated, settings(robustness=0.9))}
-    assert set(lines) == {f"robustness.{kind.replace(' ', '-')}" for kind in robustness.KINDS}
+    kinds = (*robustness.KINDS, robustness.ORDER)
+    assert set(lines) == {f"robustness.{kind.replace(' ', '-')}" for kind in kinds}
+    assert lines["robustness.order-of-passages"]["verdict"] == "not assessed"  # it searches nothing
     assert lines["robustness.white-space"]["value"] == 1.0
     assert lines["robustness.upper-case"]["verdict"] == "fail"  # "LOAN" is not "loan"
     assert "changed for example by" in lines["robustness.upper-case"]["evidence"]
+
+
+SHELVES = '''
+import headrace as hr
+
+kb = hr.KnowledgeBase("kb")
+
+
+@hr.app
+def first(question: str) -> str:
+    """Answers with the passage on top, whatever the others say."""
+    return kb.search(question, top_k=3, mode="lexical")[0].text
+
+
+@hr.app
+def all_of_them(question: str) -> str:
+    """Answers with what the passages say together."""
+    return " ".join(sorted(p.text for p in kb.search(question, top_k=3, mode="lexical")))
+'''
+
+
+@pytest.mark.parametrize(("name", "value"), [("first", 0.0), ("all_of_them", 1.0)])
+def test_robustness_turns_the_passages_round(tmp_path: Path, name: str, value: float) -> None:
+    (tmp_path / "headrace.toml").write_text(f'[app]\nentry = "app.py:{name}"\n', encoding="utf-8")
+    (tmp_path / "app.py").write_text(SHELVES, encoding="utf-8")
+    app = load(tmp_path)
+    (kb,) = app.handles
+    assert isinstance(kb, hr.KnowledgeBase)
+    for text in ("The loan desk opens early.", "A loan lasts three weeks.", "No loan leaves on Sunday."):
+        kb.add(hr.Document(text=text))
+    evaluate(app, [{"inputs": {"question": f"Which loan, number {n}?"}} for n in range(3)], ["latency"])
+    lines = {line["id"]: line for line in answers.audit_robustness(app, settings(robustness=0.9))}
+    turned = lines["robustness.order-of-passages"]
+    assert turned["n"] == 3
+    assert turned["value"] == value if value == 1 else turned["value"] < 0.9
+    assert lines["robustness.white-space"]["value"] == 1.0
 
 
 def test_grounding_of_kept_rows(evaluated: App, monkeypatch: pytest.MonkeyPatch) -> None:

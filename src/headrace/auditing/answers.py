@@ -7,23 +7,25 @@ evaluation a line is not assessed, and says what to run. The table in ``audit.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.auditing import grounding, robustness, toxicity
 from headrace.auditing.lines import Layer, Line, judged, line
 from headrace.flows.app import App
-from headrace.flows.fingerprint import fingerprint
+from headrace.flows.fingerprint import Fingerprint, fingerprint
 from headrace.flows.rows import run_rows
 from headrace.guards import personal
 from headrace.guards.grounding import Sources, check
 from headrace.measure.metrics import abstained, text_of
 from headrace.measure.statistics import rate
-from headrace.resources import build
+from headrace.resources import bindings, build
+from headrace.resources.handles import KnowledgeBase
 from headrace.settings import AuditSettings
 
 LAYER: Layer = "application"
 QUESTIONS = 20  # that robustness writes worse
+ROBUSTNESS = "robustness"
 NOTHING = "no evaluation of this application as it is now: run headrace eval"
 
 
@@ -115,9 +117,8 @@ def audit_robustness(app: App, settings: AuditSettings) -> list[Line]:
     """Share of questions whose answer stays, for each way to write them worse."""
     found: list[Line] = []
     rows = [row for row in kept(app) if _question(row["inputs"])][:QUESTIONS]
-    risk = "robustness"
     if not rows:
-        return [line(LAYER, "robustness", risk=risk, evidence=NOTHING)]
+        return [line(LAYER, "robustness", risk=ROBUSTNESS, evidence=NOTHING)]
     made = fingerprint(app)
     for kind in robustness.KINDS:
         items, before = [], []
@@ -127,28 +128,62 @@ def audit_robustness(app: App, settings: AuditSettings) -> list[Line]:
             if worse != row["inputs"][key]:
                 items.append({**row["inputs"], key: worse})
                 before.append(row["output"])
-        done = run_rows(app, items, made=made, journal=None, cache=False)
-        stays = [
-            row.result["error"] is None and robustness.same_answer(old, row.result["output"])
-            for old, row in zip(before, done.rows, strict=True)
-        ]
-        share = rate(sum(stays), len(stays))
-        changed = next((item for item, ok in zip(items, stays, strict=True) if not ok), None)
-        found.append(
-            judged(
-                LAYER,
-                f"robustness.{kind.replace(' ', '-')}",
-                settings,
-                risk=risk,
-                value=share.value,
-                low=share.low,
-                high=share.high,
-                n=share.n,
-                evidence=f"changed for example by {_first(changed)!r}" if changed else "",
-                direction="higher",
-            )
-        )
+        found.append(_stays(app, items, before, kind, settings, made))
+    found.append(_order(app, rows, settings, made))
     return found
+
+
+def _order(app: App, rows: Sequence[Mapping[str, Any]], settings: AuditSettings, made: Fingerprint) -> Line:
+    """The line about passages that come in another order than the one in which they were found."""
+    rows = [row for row in rows if len(row["passages"]) > 1]
+    shelves = [handle for handle in (*app.handles, *app.opened) if isinstance(handle, KnowledgeBase)]
+    why = (
+        "a release is sealed: audit the working copy"
+        if app.release is not None
+        else "no answer had two passages of a knowledge base"
+        if not (rows and shelves)
+        else ""
+    )
+    if why:
+        return line(LAYER, _id(robustness.ORDER), risk=ROBUSTNESS, evidence=why)
+    with bindings.use(app.bindings()), bindings.within(app.root):
+        other = app.using({shelf: robustness.Turned(shelf.engine()) for shelf in dict.fromkeys(shelves)})
+    items = [row["inputs"] for row in rows]
+    return _stays(other, items, [row["output"] for row in rows], robustness.ORDER, settings, made)
+
+
+def _stays(
+    app: App,
+    items: Sequence[Mapping[str, Any]],
+    before: Sequence[Any],
+    kind: str,
+    settings: AuditSettings,
+    made: Fingerprint,
+) -> Line:
+    """The share of these inputs whose answer is what it was before."""
+    done = run_rows(app, items, made=made, journal=None, cache=False)
+    stays = [
+        row.result["error"] is None and robustness.same_answer(old, row.result["output"])
+        for old, row in zip(before, done.rows, strict=True)
+    ]
+    share = rate(sum(stays), len(stays))
+    changed = next((item for item, ok in zip(items, stays, strict=True) if not ok), None)
+    return judged(
+        LAYER,
+        _id(kind),
+        settings,
+        risk=ROBUSTNESS,
+        value=share.value,
+        low=share.low,
+        high=share.high,
+        n=share.n,
+        evidence=f"changed for example by {_first(changed)!r}" if changed else "",
+        direction="higher",
+    )
+
+
+def _id(kind: str) -> str:
+    return f"robustness.{kind.replace(' ', '-')}"
 
 
 def _question(inputs: Mapping[str, Any]) -> str:

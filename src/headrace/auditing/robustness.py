@@ -12,7 +12,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace import request
@@ -20,6 +20,7 @@ from headrace.errors import InputError
 from headrace.measure.metrics import abstained, text_of
 from headrace.measure.statistics import Interval, rate
 from headrace.text import content_words, normalise
+from headrace.types import Passages
 
 KINDS = ("typos", "lower case", "upper case", "white space", "punctuation")
 ORDER = "order of passages"
@@ -126,12 +127,33 @@ def measure_order(
     """The pass rate where the passages of each ``(question, passages)`` come in another order."""
     pairs = []
     for question, passages in rows:
-        turned = list(passages)
-        random.Random(f"{seed}:{question}").shuffle(turned)
-        if turned == list(passages):
-            turned.reverse()
-        pairs.append(((question, tuple(passages)), (question, tuple(turned)), function(question, passages)))
+        other = tuple(turned(passages, f"{seed}:{question}"))
+        pairs.append(((question, tuple(passages)), (question, other), function(question, passages)))
     return _measured(ORDER, pairs, lambda pair: function(*pair), same, confidence)
+
+
+class Turned:
+    """What stands in for a knowledge base: it finds what that finds, in another order, seeded."""
+
+    def __init__(self, engine: Any, seed: int = 0) -> None:
+        self._engine, self._seed = engine, seed
+
+    def search(self, query: str, *args: Any, **options: Any) -> Passages:
+        """The same passages, never in the order in which they were found (where there are two)."""
+        found: Passages = self._engine.search(query, *args, **options)
+        return replace(found, items=tuple(turned(found.items, f"{self._seed}:{query}")))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def turned(items: Sequence[Any], seed: str) -> list[Any]:
+    """The items in another order."""
+    other = list(items)
+    random.Random(seed).shuffle(other)
+    if other == list(items):
+        other.reverse()
+    return other
 
 
 def _measured(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace import tracing
 from headrace.errors import Refused, TooLarge, ToolError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from headrace.flows.signature import Signature
     from headrace.guards.policy import Policy, Similar
 
-WITHHELD = "The answer was withheld: it repeated what is private, or asked for it."
+WITHHELD = "The answer was withheld: it repeated or asked for what is private, or was offensive."
 REFUSED = "This was not answered: it asks to set the instructions aside."
 UNLIMITED = 100_000  # tokens and steps where budgets are off
 
@@ -161,7 +161,21 @@ def said(text: str, *, canary: str = "", prompt: str = "") -> list[Finding]:
         from headrace.guards import personal
 
         found += _as_chosen(personal.requests(text), here.settings.personal)
+    if here.settings.toxicity != "off" and text.strip():
+        found += _toxic(text, here.settings)
     return found
+
+
+def _toxic(text: str, settings: GuardSettings) -> list[Finding]:
+    from headrace.guards import toxicity
+    from headrace.models.toxic import classifier
+
+    with tracing.span("toxicity", kind="guard") as span:
+        value = toxicity.score(text, classifier(build.default_embedder()))
+        span.set(score=round(value, 4))
+    severity: Literal["block", "warning"] = "block" if settings.toxicity == "withhold" else "warning"
+    found = toxicity.findings(text, value, settings.toxicity_threshold)
+    return [replace(one, severity=severity) for one in found]
 
 
 def _as_chosen(found: list[Finding], choice: str) -> list[Finding]:
@@ -169,12 +183,16 @@ def _as_chosen(found: list[Finding], choice: str) -> list[Finding]:
     return [replace(one, severity="warning") for one in found] if choice == "flag" else found
 
 
+def _withholds(settings: GuardSettings) -> bool:
+    return "withhold" in (settings.leakage, settings.personal, settings.toxicity)
+
+
 class Gate:
     """Lets text through in whole sentences, as long as what was said so far gives nothing away."""
 
     def __init__(self, *, canary: str = "", prompt: str = "") -> None:
         self._canary, self._prompt = canary, prompt
-        self._open = "withhold" not in (defences().settings.leakage, defences().settings.personal)
+        self._open = not _withholds(defences().settings)
         self._shut = False
         self._said = self._held = ""
 

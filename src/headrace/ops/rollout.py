@@ -243,9 +243,10 @@ def _tested(release: Release, registry: Registry, project: Path) -> None:
 
 
 def _example(release: Release, project: Path) -> Mapping[str, Any] | None:
-    """The inputs of one example of the newest report about this fingerprint."""
+    """The inputs of one example of the newest evaluation of this fingerprint."""
     shelf = build.reports(project)
-    for head in shelf.list(subject=str(release.manifest["fingerprint"]), limit=1):
+    subject = str(release.manifest["fingerprint"])
+    for head in shelf.list(kind="evaluation", subject=subject, limit=1):  # an audit's inputs are attacks
         for row in shelf.load(head.id).rows:
             if row.get("error") is None:
                 found: Mapping[str, Any] = row["inputs"]
